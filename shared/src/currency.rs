@@ -1,0 +1,1 @@
+//! Currencies as Stripe charges them.

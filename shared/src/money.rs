@@ -1,0 +1,1 @@
+//! `Money`: integer minor units of one currency.
