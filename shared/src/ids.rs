@@ -1,0 +1,75 @@
+//! Identifiers: one type per thing, so that a client's id cannot be passed where an invoice's is wanted.
+//!
+//! All are UUIDv7, made by us, so they sort by creation and index well.
+
+/// Declares one identifier type.
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, sqlx::Type)]
+        #[serde(transparent)]
+        #[sqlx(transparent)]
+        pub struct $name(pub uuid::Uuid);
+
+        impl $name {
+            /// A fresh id.
+            #[must_use]
+            #[allow(clippy::new_without_default)] // a fresh id is not a default
+            pub fn new() -> Self {
+                Self(uuid::Uuid::now_v7())
+            }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+        impl From<uuid::Uuid> for $name {
+            fn from(id: uuid::Uuid) -> Self {
+                Self(id)
+            }
+        }
+    };
+}
+
+id_type!(
+    /// A tenant.
+    FirmId
+);
+id_type!(
+    /// A firm's client.
+    ClientId
+);
+id_type!(
+    /// A reference to a stored card.
+    PaymentMethodId
+);
+id_type!(
+    /// The terms agreed with a client.
+    EngagementId
+);
+id_type!(
+    /// An invoice.
+    InvoiceId
+);
+id_type!(
+    /// One effort to collect one invoice.
+    CycleId
+);
+id_type!(
+    /// One try to charge within a cycle.
+    AttemptId
+);
+id_type!(
+    /// Money that arrived.
+    PaymentId
+);
+id_type!(
+    /// A job of the queue.
+    JobId
+);

@@ -1,0 +1,145 @@
+//! The audit log: metadata only, append-only, every row with its cause.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::error::Result;
+use crate::ids::FirmId;
+
+/// Why something happened: the event, job or command behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// `event`, `job` or `command`.
+    pub kind: &'static str,
+    /// Its id.
+    pub id: String,
+}
+
+impl Cause {
+    /// A Stripe event.
+    #[must_use]
+    pub fn event(id: &str) -> Self {
+        Self {
+            kind: "event",
+            id: id.to_owned(),
+        }
+    }
+
+    /// A job.
+    #[must_use]
+    pub fn job(id: crate::ids::JobId) -> Self {
+        Self {
+            kind: "job",
+            id: id.to_string(),
+        }
+    }
+
+    /// A run of a command.
+    #[must_use]
+    pub fn command(run_id: Uuid) -> Self {
+        Self {
+            kind: "command",
+            id: run_id.to_string(),
+        }
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.kind, self.id)
+    }
+}
+
+/// Who did it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// The system, on its own schedule.
+    System,
+    /// Stripe, through an event or an object we fetched.
+    Stripe,
+    /// A person at the command line.
+    Operator(String),
+}
+
+impl Actor {
+    fn columns(&self) -> (&'static str, Option<&str>) {
+        match self {
+            Actor::System => ("system", None),
+            Actor::Stripe => ("stripe", None),
+            Actor::Operator(name) => ("operator", Some(name)),
+        }
+    }
+}
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// As it should be.
+    Info,
+    /// Someone may want to look.
+    Warning,
+    /// Someone must look.
+    Critical,
+}
+
+impl Severity {
+    fn as_str(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+/// One audit row.
+#[derive(Clone, Debug)]
+pub struct Entry<'a> {
+    /// `payment.succeeded`, `invoice.issued` … (noun.participle).
+    pub action: &'a str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Who.
+    pub actor: Actor,
+    /// What kind of thing `subject` is: `invoice`, `cycle`, `dispute` …
+    pub subject_kind: &'a str,
+    /// Which.
+    pub subject: Uuid,
+    /// Why.
+    pub cause: &'a Cause,
+    /// Ids, amounts, codes. Never names, texts or card data.
+    pub meta: Value,
+}
+
+/// Appends one row.
+///
+/// # Errors
+/// When the database is away.
+pub async fn record(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    now: DateTime<Utc>,
+    entry: &Entry<'_>,
+) -> Result<()> {
+    let (actor_kind, actor_id) = entry.actor.columns();
+    sqlx::query!(
+        "insert into audit_events (firm_id, at, action, severity, actor_kind, actor_id, subject_kind, subject_id, cause_kind, cause_id, meta)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        firm.0,
+        now,
+        entry.action,
+        entry.severity.as_str(),
+        actor_kind,
+        actor_id,
+        entry.subject_kind,
+        entry.subject,
+        entry.cause.kind,
+        entry.cause.id,
+        entry.meta,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

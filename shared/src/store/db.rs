@@ -1,0 +1,190 @@
+//! The pool, and transactions that know their firm and their time.
+
+use std::{
+    ops::{Deref, DerefMut},
+    str::FromStr,
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{
+    PgConnection, PgPool, Postgres, Transaction,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use super::error::Result;
+use crate::ids::FirmId;
+
+/// A frozen process must not hold row locks for ever: Postgres ends its transaction after this long without a statement.
+const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(10);
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct DbOptions {
+    /// Shown in `pg_stat_activity`.
+    pub application_name: &'static str,
+    /// Upper bound of the pool.
+    pub max_connections: u32,
+    /// How long to wait for a connection before the caller is told that the database is away.
+    pub acquire_timeout: Duration,
+    /// Upper bound for one statement.
+    pub statement_timeout: Duration,
+}
+
+impl DbOptions {
+    /// Sensible for a command: few connections, patient.
+    #[must_use]
+    pub fn command(application_name: &'static str) -> Self {
+        Self {
+            application_name,
+            max_connections: 4,
+            acquire_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The database as a runtime role sees it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Db {
+    pool: PgPool,
+}
+
+/// A transaction, the business time at its start, and (once set) the firm whose rows it sees.
+///
+/// Dropped without [`Tx::commit`] it rolls back.
+#[derive(Debug)]
+pub struct Tx {
+    inner: Transaction<'static, Postgres>,
+    now: DateTime<Utc>,
+}
+
+impl Db {
+    /// Connects and checks that the server answers.
+    ///
+    /// # Errors
+    /// When the URL is malformed or the server cannot be reached.
+    pub async fn connect(url: &SecretString, options: &DbOptions) -> Result<Self> {
+        let connect = PgConnectOptions::from_str(url.expose_secret())?
+            .application_name(options.application_name)
+            .options([
+                (
+                    "statement_timeout",
+                    format!("{}ms", options.statement_timeout.as_millis()),
+                ),
+                (
+                    "idle_in_transaction_session_timeout",
+                    format!("{}ms", IDLE_IN_TRANSACTION.as_millis()),
+                ),
+                ("timezone", "UTC".to_owned()),
+            ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .acquire_timeout(options.acquire_timeout)
+            .connect_with(connect)
+            .await?;
+        Ok(Self { pool })
+    }
+
+    /// Wraps a pool that exists already.
+    #[must_use]
+    pub fn from_pool(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// The pool, for statements outside any transaction.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Begins a transaction that sees one firm's rows and nothing else of any firm.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn firm(&self, firm: FirmId) -> Result<Tx> {
+        let mut inner = self.pool.begin().await?;
+        let now = sqlx::query_scalar!(
+            r#"select app.now() as "now!" from set_config('app.firm_id', $1, true)"#,
+            firm.to_string()
+        )
+        .fetch_one(&mut *inner)
+        .await?;
+        Ok(Tx { inner, now })
+    }
+
+    /// Begins a transaction that sees no firm's rows: for the inbox, the queue and the schedules.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn plain(&self) -> Result<Tx> {
+        let mut inner = self.pool.begin().await?;
+        let now = sqlx::query_scalar!(r#"select app.now() as "now!""#)
+            .fetch_one(&mut *inner)
+            .await?;
+        Ok(Tx { inner, now })
+    }
+
+    /// Business time now.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn now(&self) -> Result<DateTime<Utc>> {
+        Ok(sqlx::query_scalar!(r#"select app.now() as "now!""#)
+            .fetch_one(&self.pool)
+            .await?)
+    }
+}
+
+impl Tx {
+    /// Business time at the start of this transaction: the `now` of everything decided in it.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    /// Makes one firm's rows visible from here on, and no other's.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn set_firm(&mut self, firm: FirmId) -> Result<()> {
+        sqlx::query!(
+            "select set_config('app.firm_id', $1, true) as firm",
+            firm.to_string()
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// Makes it all durable.
+    ///
+    /// # Errors
+    /// When the database is away or a deferred constraint does not hold; nothing has happened then.
+    pub async fn commit(self) -> Result<()> {
+        Ok(self.inner.commit().await?)
+    }
+
+    /// Undoes it all now instead of at drop.
+    ///
+    /// # Errors
+    /// When the database is away; it undoes it then by itself.
+    pub async fn rollback(self) -> Result<()> {
+        Ok(self.inner.rollback().await?)
+    }
+}
+
+impl Deref for Tx {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.inner
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+}

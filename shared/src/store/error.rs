@@ -1,0 +1,93 @@
+//! What can go wrong with the database, and what it deserves.
+
+/// Result of a store function.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failed statement or connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A guard in the database refused the change (SQLSTATE `QT…`). The message is meant for people.
+    #[error("{message}")]
+    Refused {
+        /// `QT010` history, `QT011` signed engagement, `QT013` issued invoice … (see the migrations).
+        code: String,
+        /// What the guard said.
+        message: String,
+    },
+    /// A unique or exclusion constraint holds already.
+    #[error("conflict with {constraint}")]
+    Conflict {
+        /// The constraint's name.
+        constraint: String,
+    },
+    /// The database cannot be reached, is shutting down, or gave up a lock: the same again may succeed.
+    #[error("database is not available: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// Exactly one row should have changed and did not.
+    #[error("{what}: expected to change one row, changed {changed}")]
+    Lost {
+        /// Which statement.
+        what: &'static str,
+        /// How many it changed.
+        changed: u64,
+    },
+    /// Anything else: a bug of ours or a broken database.
+    #[error("database error: {0}")]
+    Other(#[source] sqlx::Error),
+}
+
+impl Error {
+    /// Whether the same work may succeed later without anyone's doing.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Error::Unavailable(_))
+    }
+}
+
+/// SQLSTATEs after which the same again may succeed: connection failures (08), out of resources (53), operator
+/// intervention and timeouts (57), serialization, deadlock, lock not available, idle-in-transaction timeout.
+fn is_transient_sqlstate(code: &str) -> bool {
+    ["08", "53", "57"].iter().any(|class| code.starts_with(class))
+        || ["40001", "40P01", "55P03", "25P03"].contains(&code)
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::Error as E;
+        match &error {
+            E::Database(db) => {
+                let code = db.code().unwrap_or_default().into_owned();
+                if code.starts_with("QT") {
+                    Error::Refused {
+                        code,
+                        message: db.message().to_owned(),
+                    }
+                } else if code == "23505" || code == "23P01" {
+                    Error::Conflict {
+                        constraint: db.constraint().unwrap_or("a constraint").to_owned(),
+                    }
+                } else if is_transient_sqlstate(&code) {
+                    Error::Unavailable(error)
+                } else {
+                    Error::Other(error)
+                }
+            }
+            E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::Protocol(_) => {
+                Error::Unavailable(error)
+            }
+            _ => Error::Other(error),
+        }
+    }
+}
+
+/// Checks that exactly one row changed.
+///
+/// # Errors
+/// When another number did.
+pub fn one_row(what: &'static str, changed: u64) -> Result<()> {
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(Error::Lost { what, changed })
+    }
+}

@@ -1,0 +1,151 @@
+//! The queue of record: enqueueing. Claiming, retrying and rescuing are the worker's business (`worker/src/queue`).
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::error::Result;
+use crate::ids::{FirmId, JobId};
+
+/// A lane of work. Each has its own bounded pool in every worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Queue {
+    /// What Stripe told us.
+    Events,
+    /// Generating invoices.
+    Invoices,
+    /// Everything that talks to Stripe about money.
+    Charges,
+    /// Sweeps and pruning.
+    Maintenance,
+}
+
+impl Queue {
+    /// All of them.
+    pub const ALL: [Queue; 4] = [Queue::Events, Queue::Invoices, Queue::Charges, Queue::Maintenance];
+
+    /// As in the `queue` column and in `--queues`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Queue::Events => "events",
+            Queue::Invoices => "invoices",
+            Queue::Charges => "charges",
+            Queue::Maintenance => "maintenance",
+        }
+    }
+}
+
+impl std::str::FromStr for Queue {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        Queue::ALL
+            .into_iter()
+            .find(|q| q.as_str() == text)
+            .ok_or_else(|| format!("unknown queue {text:?}: use events, invoices, charges or maintenance"))
+    }
+}
+
+/// A job to be enqueued, in the transaction of the change that calls for it.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// The firm, where known.
+    pub firm: Option<FirmId>,
+    /// Its lane.
+    pub queue: Queue,
+    /// Which handler.
+    pub kind: &'static str,
+    /// Unique per kind, for ever: enqueueing the same again does nothing.
+    pub dedupe_key: String,
+    /// Jobs that share it run one at a time, in order.
+    pub order_key: Option<String>,
+    /// Ids only.
+    pub payload: Value,
+    /// 0 (first) to 9.
+    pub priority: i16,
+    /// Business time.
+    pub run_at: DateTime<Utc>,
+    /// Attempts before it is discarded and a person must act.
+    pub max_attempts: i32,
+}
+
+impl NewJob {
+    /// A job with the usual priority and number of attempts, due at `run_at` (business time).
+    #[must_use]
+    pub fn new(
+        queue: Queue,
+        kind: &'static str,
+        dedupe_key: String,
+        payload: Value,
+        run_at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            firm: None,
+            queue,
+            kind,
+            dedupe_key,
+            order_key: None,
+            payload,
+            priority: 2,
+            run_at,
+            max_attempts: 25,
+        }
+    }
+
+    /// For this firm.
+    #[must_use]
+    pub fn firm(mut self, firm: FirmId) -> Self {
+        self.firm = Some(firm);
+        self
+    }
+
+    /// One at a time with others of the same key.
+    #[must_use]
+    pub fn in_order_of(mut self, key: String) -> Self {
+        self.order_key = Some(key);
+        self
+    }
+}
+
+/// Enqueues one job. `None` when a job of this kind and key exists already, whatever its state.
+///
+/// # Errors
+/// When the database is away.
+pub async fn enqueue(conn: &mut PgConnection, job: &NewJob) -> Result<Option<JobId>> {
+    let id = JobId::new();
+    let inserted = sqlx::query_scalar!(
+        r#"insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, priority, run_at, max_attempts, created_at)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, app.now())
+           on conflict (kind, dedupe_key) do nothing
+           returning id"#,
+        id.0,
+        job.firm.map(|f| f.0),
+        job.queue.as_str(),
+        job.kind,
+        job.dedupe_key,
+        job.order_key,
+        job.payload,
+        job.priority,
+        job.run_at,
+        job.max_attempts,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(inserted.map(JobId))
+}
+
+/// Name of the Postgres channel that carries the nudge after a commit. A nudge is a hint: the relay's timer finds
+/// whatever a lost one forgot.
+pub const NUDGE_CHANNEL: &str = "quittance_jobs";
+
+/// Nudges the relay at commit. Once per batch, never once per row: commits that notify wait for one another.
+///
+/// # Errors
+/// When the database is away.
+pub async fn nudge(conn: &mut PgConnection) -> Result<()> {
+    sqlx::query!("select pg_notify($1, '') as nudged", NUDGE_CHANNEL)
+        .fetch_one(conn)
+        .await?;
+    Ok(())
+}
