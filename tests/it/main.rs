@@ -1,1 +1,5 @@
 //! Stories.
+#[test]
+fn a() {}
+#[test]
+fn b() {}
