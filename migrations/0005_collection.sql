@@ -12,6 +12,8 @@ create table collection_cycles (
   state_reason text,
   first_failed_at timestamptz,
   next_attempt_at timestamptz,
+  next_step int not null default 0,                         -- of the attempt that is due next: 0 the first, 1–3 the retries
+  next_trigger text not null default 'auto' check (next_trigger in ('auto', 'retry', 'method_updated', 'manual', 'portal')),
   policy jsonb not null,                                    -- the firm's retry policy when the cycle began
   version int not null default 1,                           -- counts state changes; part of job keys
   created_at timestamptz not null default now(),
