@@ -1,1 +1,5 @@
+mod context;
+mod metrics;
+mod queue;
+
 fn main() {}
