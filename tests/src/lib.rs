@@ -1,1 +1,3 @@
-//! Tests.
+//! What the stories stand on: the test world. The simulator joins it here.
+
+pub mod world;

@@ -1,0 +1,92 @@
+//! What stories do: run commands, move the clock, deliver events, wait until all is quiet.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{
+    World,
+    cli::{Cli, CliOutput},
+    error::must,
+    postgres::Login,
+    settle,
+};
+
+impl World {
+    /// The operator's command with this world's environment, for runs that need it changed.
+    #[must_use]
+    pub fn command(&self) -> Cli {
+        Cli::new(self.binaries.quittance.clone(), self.env_of(Login::Worker))
+    }
+
+    /// Runs `quittance ARGS`; the exit code is for the test to look at.
+    ///
+    /// # Panics
+    /// When the program cannot be run.
+    pub async fn cli(&self, args: &[&str]) -> CliOutput {
+        must("a command cannot be run", self.command().run(args).await)
+    }
+
+    /// Runs `quittance ARGS --json`, which must succeed, and returns its answer.
+    ///
+    /// # Panics
+    /// When it does not end with 0 and one JSON document.
+    pub async fn json(&self, args: &[&str]) -> Value {
+        must("a command failed", self.command().json(args).await)
+    }
+
+    /// Imports a document, which must be without fault.
+    ///
+    /// # Panics
+    /// When the import is refused.
+    pub async fn import(&self, document: &Value) -> Value {
+        let run = self
+            .command()
+            .run_with_input(&["import", "-", "--json"], &document.to_string())
+            .await;
+        must(
+            "the import failed",
+            run.and_then(CliOutput::success).and_then(|output| output.json()),
+        )
+    }
+
+    /// Moves the business clock forward: `world.advance("3d")`.
+    ///
+    /// # Panics
+    /// When the clock refuses.
+    pub async fn advance(&self, duration: &str) {
+        self.json(&["clock", "advance", duration]).await;
+    }
+
+    /// Waits until nothing is left to do; thirty seconds at most.
+    ///
+    /// # Panics
+    /// When there is still work then; the message lists it.
+    pub async fn settle(&self) {
+        self.settle_within(settle::LIMIT).await;
+    }
+
+    /// As [`World::settle`] with a limit of its own.
+    ///
+    /// # Panics
+    /// When there is still work then.
+    pub async fn settle_within(&self, limit: Duration) {
+        must(
+            "the world does not settle",
+            settle::settle(&self.db, Some(&self.sim), limit).await,
+        );
+    }
+
+    /// Delivers an event of the test's own making; it must be accepted.
+    ///
+    /// # Panics
+    /// When the ingress does not answer 200.
+    pub async fn deliver(&self, event: &Value) {
+        let answer = must("the ingress does not answer", self.door.deliver(event).await);
+        assert_eq!(
+            answer.status, 200,
+            "the ingress refused {}: {}",
+            event["type"], answer.body
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! What stories look at: rows, the whole state as text, probes and metrics.
+
+use std::time::Duration;
+
+use sqlx::AssertSqlSafe;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    World,
+    error::{Error, Result, must},
+    postgres::Login,
+    state_text,
+};
+
+impl World {
+    /// One number from the database.
+    ///
+    /// # Panics
+    /// When the query fails.
+    pub async fn count(&self, sql: &str) -> i64 {
+        let row = sqlx::query_scalar(AssertSqlSafe(format!("select ({sql})::bigint")));
+        must(sql, row.fetch_one(&self.db).await.map_err(Error::from))
+    }
+
+    /// One column of text from the database.
+    ///
+    /// # Panics
+    /// When the query fails.
+    pub async fn texts(&self, sql: &str) -> Vec<String> {
+        let rows = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
+        must(sql, rows.fetch_all(&self.db).await.map_err(Error::from))
+    }
+
+    /// Every business table as text that another world's can be compared with.
+    ///
+    /// # Panics
+    /// When a table cannot be read.
+    pub async fn state_text(&self) -> String {
+        must(
+            "the state cannot be read",
+            state_text::render(&self.db, self.started_at).await,
+        )
+    }
+
+    /// Polls a query until it gives `wanted`.
+    ///
+    /// # Panics
+    /// When it does not within `limit`.
+    pub async fn until(&self, sql: &str, wanted: i64, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        loop {
+            let found = self.count(sql).await;
+            if found == wanted {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "after {limit:?} {sql} gives {found}, not {wanted}"
+            );
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Where programs of this world reach its database.
+    #[must_use]
+    pub fn database_url(&self, login: Login) -> String {
+        self.database.url(login, self.postgres)
+    }
+
+    /// `GET` on the ingress's admin port: status and body.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn ingress_admin(&self, path: &str) -> (u16, String) {
+        must(
+            "the admin port is silent",
+            get(self.ingress_admin_port, path).await,
+        )
+    }
+
+    /// `GET` on a worker's admin port: status and body.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn worker_admin(&self, worker: usize, path: &str) -> (u16, String) {
+        must(
+            "the admin port is silent",
+            get(self.worker_admin_ports[worker], path).await,
+        )
+    }
+}
+
+pub(super) async fn get(port: u16, path: &str) -> Result<(u16, String)> {
+    let response = reqwest::get(format!("http://127.0.0.1:{port}{path}")).await?;
+    Ok((response.status().as_u16(), response.text().await?))
+}

@@ -1,0 +1,46 @@
+//! A world of its own for every story: database, Redis, simulator, ingress and workers, all real and all private.
+//!
+//! ```ignore
+//! let mut world = World::start(WorldOptions::default()).await;
+//! world.sim.customer_with_card("cus_1", "pm_1", &["insufficient_funds", "succeed"]).await.unwrap();
+//! world.import(&document).await;
+//! world.cli(&["generate-package-invoices"]).await.success().unwrap();
+//! world.settle().await;
+//! world.advance("3d").await;
+//! world.settle().await;
+//! assert_eq!(world.sim.captured_minor("usd").await.unwrap(), 100_000);
+//! ```
+//!
+//! Stories drive the real binaries and count effects where they happen: at the simulator and in the database. A fault of
+//! the harness ends the test at once, with the logs of every program.
+
+mod binaries;
+mod cli;
+mod door;
+mod drive;
+mod error;
+mod gate;
+mod inspect;
+mod options;
+mod postgres;
+mod processes;
+mod program;
+mod redis;
+mod settle;
+mod sim;
+mod start;
+mod state_text;
+
+pub use self::{
+    binaries::Binaries,
+    cli::{Cli, CliOutput},
+    door::{Answer, Door, event, signature_header, v1, wall_clock_secs},
+    error::{Error, Result},
+    gate::{Gate, Passage},
+    options::WorldOptions,
+    postgres::{Database, Login, SERVER_VARIABLE, Server},
+    program::{Program, Signal, free_port},
+    redis::Redis,
+    sim::Sim,
+    start::World,
+};

@@ -1,0 +1,43 @@
+//! What a story may set differently.
+
+/// How a world is made. `WorldOptions::default()` is what most stories want.
+#[derive(Clone, Debug)]
+pub struct WorldOptions {
+    /// How many worker processes are started (0 to start them later).
+    pub workers: usize,
+    /// `--concurrency` of each worker.
+    pub concurrency: u32,
+    /// Whether the ingress is started at once.
+    pub ingress: bool,
+    /// Whether the programs reach Postgres through a gate that the story can close.
+    pub postgres_gate: bool,
+    /// `JOB_LEASE_SECS`.
+    pub lease_secs: u64,
+    /// `SHUTDOWN_GRACE_SECS`.
+    pub grace_secs: u64,
+    /// `STRIPE_TIMEOUT_SECS`: short, because stories wait for it.
+    pub stripe_timeout_secs: u64,
+    /// `STRIPE_SECRET_KEY`.
+    pub stripe_key: String,
+    /// `STRIPE_WEBHOOK_SECRET`, of which the simulator uses the first.
+    pub webhook_secrets: Vec<String>,
+    /// Further variables for ingress, workers and commands.
+    pub env: Vec<(String, String)>,
+}
+
+impl Default for WorldOptions {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            concurrency: 8,
+            ingress: true,
+            postgres_gate: false,
+            lease_secs: 15,
+            grace_secs: 25,
+            stripe_timeout_secs: 3,
+            stripe_key: "sk_test_world".into(),
+            webhook_secrets: vec!["whsec_world".into()],
+            env: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Waiting until nothing is left to do: no due job, no unprocessed event, no webhook on its way.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::PgPool;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    error::{Error, Result},
+    sim::Sim,
+};
+
+/// How long a story may take to come to rest.
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
+
+/// Due jobs of the record, events not yet looked at, and schedule ticks whose jobs are not enqueued yet.
+const OPEN_WORK: &str = "
+    select 'job ' || kind || ' ' || state || ' attempt ' || attempt || coalesce(' after: ' || last_error, '')
+      from jobs where state in ('available', 'running', 'retryable') and run_at <= app.now()
+    union all
+    select 'event ' || type || ' ' || stripe_event_id from stripe_events where state = 'pending'
+    union all
+    select 'schedule ' || schedule || ' due ' || due_at from schedule_occurrences where state = 'due'";
+
+/// Polls until all is quiet, or says what is not.
+pub(super) async fn settle(pool: &PgPool, sim: Option<&Sim>, limit: Duration) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    loop {
+        // Webhooks before and after the look at the database: a job may cause a webhook, and a webhook a job.
+        let before = webhooks(sim).await?;
+        let work: Vec<String> = sqlx::query_scalar(OPEN_WORK).fetch_all(pool).await?;
+        let after = webhooks(sim).await?;
+        if work.is_empty() && after.pending.is_empty() && before.made == after.made {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let mut left = work;
+            left.extend(after.pending.iter().map(|event| format!("webhook {event}")));
+            return Err(Error::Late(format!(
+                "after {limit:?} there is still work left:\n  {}",
+                left.join("\n  ")
+            )));
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+struct Webhooks {
+    /// How many events exist.
+    made: usize,
+    /// Those that an endpoint has not accepted yet.
+    pending: Vec<String>,
+}
+
+async fn webhooks(sim: Option<&Sim>) -> Result<Webhooks> {
+    let events = match sim {
+        Some(sim) => sim.events().await?,
+        None => Vec::new(),
+    };
+    Ok(Webhooks {
+        made: events.len(),
+        pending: events
+            .iter()
+            .filter(|event| event["pending_webhooks"].as_u64().unwrap_or(0) > 0)
+            .map(|event| format!("{} {}", text(&event["type"]), text(&event["id"])))
+            .collect(),
+    })
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("?")
+}

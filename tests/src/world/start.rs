@@ -1,0 +1,148 @@
+//! The world itself: how it comes up and how it goes away.
+
+use std::{net::SocketAddr, path::PathBuf, process::Command};
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+use super::{
+    binaries::Binaries,
+    door::Door,
+    error::{Result, broken, io},
+    gate::Gate,
+    options::WorldOptions,
+    postgres::{Database, Login, Server},
+    program::{Program, free_port},
+    redis::Redis,
+    sim::Sim,
+};
+
+/// One installation of Quittance with everything around it. Dropping it removes all of it.
+#[derive(Debug)]
+pub struct World {
+    /// What happens at Stripe, and Stripe's books.
+    pub sim: Sim,
+    /// Posts signed events to the ingress.
+    pub door: Door,
+    /// Superuser connections to this world's database: sees every firm.
+    pub db: PgPool,
+    /// This world's Redis.
+    pub redis: Redis,
+    /// In front of Postgres, when [`WorldOptions::postgres_gate`] asked for it.
+    pub gate: Option<Gate>,
+    /// The worker processes, in the order in which they were started.
+    pub workers: Vec<Program>,
+    /// The ingress process.
+    pub ingress: Option<Program>,
+    pub(super) options: WorldOptions,
+    pub(super) binaries: Binaries,
+    pub(super) dir: PathBuf,
+    pub(super) database: Database,
+    pub(super) postgres: SocketAddr,
+    pub(super) simulator: Program,
+    pub(super) ingress_port: u16,
+    pub(super) ingress_admin_port: u16,
+    pub(super) worker_admin_ports: Vec<u16>,
+    pub(super) started_at: DateTime<Utc>,
+}
+
+impl World {
+    /// Starts everything and waits until all programs are ready.
+    ///
+    /// # Panics
+    /// When something cannot be started: without a world there is no test.
+    pub async fn start(options: WorldOptions) -> Self {
+        match Self::try_start(options).await {
+            Ok(world) => world,
+            Err(fault) => broken("the world does not start", &fault),
+        }
+    }
+
+    async fn try_start(options: WorldOptions) -> Result<Self> {
+        let binaries = Binaries::find()?;
+        let server = Server::from_env()?;
+        let database = server.create_database(&binaries.quittance).await?;
+        let dir = std::env::temp_dir().join(format!(
+            "quittance-world-{}-{:08x}",
+            std::process::id(),
+            rand::random::<u32>()
+        ));
+        std::fs::create_dir_all(&dir).map_err(io("making a folder for the world"))?;
+        let redis = Redis::launch(&dir).await?;
+        let gate = match options.postgres_gate {
+            true => Some(Gate::to(server.address()?)?),
+            false => None,
+        };
+        let postgres = gate.as_ref().map_or(server.address()?, Gate::address);
+        let ingress_port = free_port()?;
+        let door = Door::new(
+            format!("http://127.0.0.1:{ingress_port}"),
+            options.webhook_secrets.clone(),
+        );
+        let simulator = Program::spawn(
+            "stripe-sim",
+            Command::new(&binaries.stripe_sim)
+                .env_clear()
+                .env("RUST_LOG", "info")
+                .args(["--addr", "127.0.0.1:0"])
+                .args(["--webhook-url", &format!("{}{}", door.base(), Door::PATH)])
+                .args(["--webhook-secret", &options.webhook_secrets[0]])
+                .args([
+                    "--clock-database-url",
+                    &database.url(Login::Worker, server.address()?),
+                ]),
+            &dir,
+        )?;
+        let started_at = sqlx::query_scalar("select app.now()")
+            .fetch_one(&database.pool)
+            .await?;
+        let mut world = Self {
+            sim: Sim::new(String::new()),
+            door,
+            db: database.pool.clone(),
+            redis,
+            gate,
+            workers: Vec::new(),
+            ingress: None,
+            binaries,
+            dir,
+            database,
+            postgres,
+            simulator,
+            ingress_port,
+            ingress_admin_port: free_port()?,
+            worker_admin_ports: Vec::new(),
+            started_at,
+            options,
+        };
+        world.sim = Sim::new(world.simulator_origin().await?);
+        if world.options.ingress {
+            world.spawn_ingress()?;
+        }
+        for _ in 0..world.options.workers {
+            world.spawn_worker()?;
+        }
+        world.await_ready().await?;
+        Ok(world)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.simulator.show_log();
+            self.redis.show_log();
+            self.ingress
+                .iter()
+                .chain(&self.workers)
+                .for_each(Program::show_log);
+        }
+        // Programs first: a database in use is dropped by force, which would only fill their logs.
+        self.workers.clear();
+        self.ingress = None;
+        self.database.remove();
+        if let Err(fault) = std::fs::remove_dir_all(&self.dir) {
+            eprintln!("{} was not removed: {fault}", self.dir.display());
+        }
+    }
+}
