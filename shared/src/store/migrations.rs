@@ -1,6 +1,9 @@
 //! The schema that this build expects.
 
-use sqlx::{PgConnection, migrate::Migrator};
+use sqlx::{
+    PgConnection,
+    migrate::{MigrateError, Migrator},
+};
 
 use super::error::Result;
 
@@ -32,6 +35,21 @@ pub enum SchemaState {
 #[must_use]
 pub fn expected_version() -> i64 {
     MIGRATOR.iter().map(|m| m.version).max().unwrap_or(0)
+}
+
+/// How many migrations of this build are newer than a version.
+#[must_use]
+pub fn newer_than(version: i64) -> usize {
+    MIGRATOR.iter().filter(|m| m.version > version).count()
+}
+
+/// Brings the database to this build's schema. An advisory lock lets one process do so at a time; the others wait
+/// and find nothing left to do.
+///
+/// # Errors
+/// When a migration fails, or one that ran here was changed since.
+pub async fn apply(conn: &mut PgConnection) -> std::result::Result<(), MigrateError> {
+    MIGRATOR.run_direct(None, conn, false).await
 }
 
 /// Compares the database with this build. Any runtime role may ask.

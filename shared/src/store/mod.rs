@@ -1,10 +1,12 @@
 //! The SQL. One file per table; functions take the connection first and never begin or commit.
 pub mod audit;
+pub mod business_clock;
 pub mod db;
 pub mod decisions;
 pub mod error;
 pub mod jobs;
 pub mod migrations;
+pub mod roles;
 
 pub use db::{Db, DbOptions, Tx};
 pub use error::{Error, Result};

@@ -1,0 +1,83 @@
+//! The command line: one variant per command; its arguments live with the command.
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    commands::{clock, migrate},
+    output::{Exit, Failure, Format},
+};
+
+/// Quittance: invoices for packages of work, collected by card.
+#[derive(Debug, Parser)]
+#[command(
+    name = "quittance",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done, 1 error, 2 usage, 3 findings, 4 refused by a guard, 5 partly failed, 75 try again."
+)]
+pub struct Cli {
+    /// Write one JSON document to stdout instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl Cli {
+    /// For whom the command writes.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        if self.json { Format::Json } else { Format::Human }
+    }
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring the database to the schema of this build, and give logins their roles.
+    Migrate(migrate::Args),
+    /// Show or move the business clock (test mode only).
+    Clock(clock::Args),
+}
+
+impl Command {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When the command fails; how it ends is in the failure.
+    pub async fn run(self, format: Format) -> Result<Exit, Failure> {
+        match self {
+            Command::Migrate(args) => migrate::run(args, format).await,
+            Command::Clock(args) => clock::run(args, format).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples_in_its_help() {
+        fn check(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+                let path = format!("{path} {}", sub.get_name());
+                if sub.has_subcommands() {
+                    check(sub, &path);
+                } else {
+                    let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+                    assert!(help.contains(path.trim()), "`{path}` has no example in its help");
+                }
+            }
+        }
+        check(&Cli::command(), "quittance");
+    }
+}

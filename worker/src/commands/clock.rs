@@ -1,0 +1,291 @@
+//! `quittance clock`: shows or moves the one business clock, in test mode and forward only.
+
+use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
+use serde::Serialize;
+use shared::{
+    config::Mode,
+    store::{
+        business_clock::{self, Reading},
+        jobs,
+    },
+};
+
+use super::{open_db, stripe_mode};
+use crate::output::{Exit, Failure, Format};
+
+/// Beyond this a slip of the finger is likelier than a wish; dates stay within what calendars agree on.
+const FURTHEST: TimeDelta = TimeDelta::days(366 * 100);
+
+/// Arguments of `clock`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show business time and how far it is ahead of the real one.
+    #[command(after_help = "Examples:\n  quittance clock show\n  quittance clock show --json")]
+    Show,
+    /// Move it forward.
+    #[command(after_help = "Examples:\n  quittance clock advance 3d\n  quittance clock advance 1w2d12h")]
+    Advance {
+        /// Weeks, days, hours, minutes, seconds: `3d`, `12h`, `90m`, `1w2d`.
+        #[arg(value_parser = parse_duration)]
+        duration: TimeDelta,
+    },
+    /// Move it forward to a moment.
+    #[command(
+        after_help = "Examples:\n  quittance clock set 2026-02-01T03:00:00Z\n  quittance clock set 2026-02-01"
+    )]
+    Set {
+        /// RFC 3339, or a date (midnight UTC).
+        #[arg(value_parser = parse_time)]
+        time: DateTime<Utc>,
+    },
+    /// Back to the real time: the one way backwards, for a database used in tests.
+    #[command(after_help = "Examples:\n  quittance clock reset")]
+    Reset,
+}
+
+/// What every subcommand shows in the end.
+#[derive(Debug, Serialize)]
+struct Shown {
+    now: String,
+    offset_ms: i64,
+    mode: &'static str,
+}
+
+/// Runs `clock`.
+///
+/// # Errors
+/// When the database is away; a refusal in live mode or backwards.
+pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
+    let live_key = stripe_mode()? == Some(Mode::Live);
+    let db = open_db().await?;
+    let mut tx = db.plain().await?;
+    let before = business_clock::lock(&mut tx).await?;
+    if let Some(offset_ms) = decide_offset(&args.command, &before, live_key)? {
+        business_clock::set_offset(&mut tx, offset_ms).await?;
+        jobs::nudge(&mut tx).await?; // what falls due by this starts at once
+    }
+    let after = business_clock::read(&mut tx).await?;
+    tx.commit().await?;
+    out.show(&Shown::of(&after, live_key), describe)?;
+    Ok(Exit::Done)
+}
+
+/// The offset that a command asks for; `None` when it only looks.
+fn decide_offset(command: &Command, clock: &Reading, live_key: bool) -> Result<Option<i64>, Failure> {
+    let ahead = match command {
+        Command::Show => return Ok(None),
+        _ if live_key || clock.livemode == Some(true) => {
+            return Err(Failure::refused(
+                "live_mode",
+                "the business clock of a live installation cannot be moved",
+            ));
+        }
+        Command::Reset => return Ok(Some(0)),
+        Command::Advance { duration } => *duration,
+        Command::Set { time } => *time - clock.now,
+    };
+    if ahead < TimeDelta::zero() {
+        return Err(Failure::refused(
+            "clock_backwards",
+            format!(
+                "the business clock only moves forward; it says {}",
+                rfc3339(clock.now)
+            ),
+        ));
+    }
+    let offset_ms = clock.offset_ms.saturating_add(ahead.num_milliseconds());
+    if offset_ms > FURTHEST.num_milliseconds() {
+        return Err(Failure::usage(
+            "the business clock cannot run more than 100 years ahead",
+        ));
+    }
+    Ok(Some(offset_ms))
+}
+
+impl Shown {
+    fn of(clock: &Reading, live_key: bool) -> Self {
+        let mode = match clock.livemode {
+            Some(true) => "live",
+            Some(false) => "test",
+            None if live_key => "live",
+            None => "undecided",
+        };
+        Self {
+            now: rfc3339(clock.now),
+            offset_ms: clock.offset_ms,
+            mode,
+        }
+    }
+}
+
+fn rfc3339(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+fn describe(shown: &Shown) -> String {
+    match shown.offset_ms {
+        0 => format!("{}  (the real time)", shown.now),
+        ahead => format!(
+            "{}  ({} ahead of the real time)",
+            shown.now,
+            describe_duration(ahead / 1000)
+        ),
+    }
+}
+
+/// `93784` → `1d2h3m4s`.
+fn describe_duration(seconds: i64) -> String {
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3_600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    let text: String = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect();
+    if text.is_empty() {
+        "less than a second".to_owned()
+    } else {
+        text
+    }
+}
+
+/// Numbers with units, largest first or not, at least one: `1w2d` is nine days.
+fn parse_duration(text: &str) -> Result<TimeDelta, String> {
+    let fault = || format!("{text:?} is no duration: write 3d, 12h, 90m, 45s, 2w or a sum such as 1w2d");
+    let mut total: i64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(fault)?;
+        let count: i64 = rest[..digits].parse().map_err(|_| fault())?;
+        let seconds = match rest.as_bytes().get(digits) {
+            Some(b'w') => 7 * 86_400,
+            Some(b'd') => 86_400,
+            Some(b'h') => 3_600,
+            Some(b'm') => 60,
+            Some(b's') => 1,
+            Some(_) | None => return Err(fault()),
+        };
+        total = count
+            .checked_mul(seconds)
+            .and_then(|part| total.checked_add(part))
+            .ok_or_else(fault)?;
+        rest = &rest[digits + 1..];
+    }
+    match TimeDelta::try_seconds(total) {
+        Some(duration) if total > 0 && duration <= FURTHEST => Ok(duration),
+        Some(_) | None => Err(fault()),
+    }
+}
+
+fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    match text.parse::<NaiveDate>() {
+        Ok(date) => Ok(date.and_time(NaiveTime::MIN).and_utc()),
+        Err(_) => Err(format!(
+            "{text:?} is no time: write 2026-02-01T03:00:00Z or 2026-02-01"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        parse_time(text).unwrap()
+    }
+
+    fn reading() -> Reading {
+        Reading {
+            now: at("2026-02-01"),
+            offset_ms: 1000,
+            livemode: Some(false),
+        }
+    }
+
+    #[test]
+    fn durations_are_sums_of_numbers_with_units() {
+        for (text, hours) in [
+            ("3d", 72),
+            ("12h", 12),
+            ("90m", 1),
+            ("1w2d", 9 * 24),
+            ("1w2d12h", 9 * 24 + 12),
+        ] {
+            assert_eq!(parse_duration(text).unwrap().num_hours(), hours, "{text}");
+        }
+        for text in [
+            "",
+            "3",
+            "d",
+            "3x",
+            "-3d",
+            "3 d",
+            "0d",
+            "1d2",
+            "99999999999w",
+            "9999999999999999999d",
+            "3é",
+        ] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+        assert_eq!(describe_duration(93_784), "1d2h3m4s");
+        assert_eq!(describe_duration(0), "less than a second");
+    }
+
+    #[test]
+    fn times_are_rfc3339_or_dates() {
+        assert_eq!(at("2026-02-01T04:00:00+01:00"), at("2026-02-01T03:00:00Z"));
+        assert_eq!(rfc3339(at("2026-02-01")), "2026-02-01T00:00:00.000Z");
+        assert!(parse_time("2026-02-30").is_err());
+        assert!(parse_time("tomorrow").is_err());
+    }
+
+    #[test]
+    fn the_clock_moves_forward_only() {
+        let forward = Command::Set {
+            time: at("2026-02-01T00:00:01Z"),
+        };
+        assert_eq!(decide_offset(&forward, &reading(), false), Ok(Some(2000)));
+        let advance = Command::Advance {
+            duration: TimeDelta::days(1),
+        };
+        assert_eq!(decide_offset(&advance, &reading(), false), Ok(Some(86_401_000)));
+        let back = Command::Set {
+            time: at("2026-01-31"),
+        };
+        let refused = decide_offset(&back, &reading(), false).unwrap_err();
+        assert_eq!((refused.exit, refused.code), (Exit::Refused, "clock_backwards"));
+        assert_eq!(decide_offset(&Command::Reset, &reading(), false), Ok(Some(0)));
+    }
+
+    #[test]
+    fn the_clock_of_a_live_installation_stands() {
+        let advance = Command::Advance {
+            duration: TimeDelta::days(1),
+        };
+        let live = Reading {
+            livemode: Some(true),
+            ..reading()
+        };
+        for (clock, live_key) in [(live, false), (reading(), true)] {
+            for command in [&advance, &Command::Reset] {
+                let refused = decide_offset(command, &clock, live_key).unwrap_err();
+                assert_eq!((refused.exit, refused.code), (Exit::Refused, "live_mode"));
+            }
+            assert_eq!(decide_offset(&Command::Show, &clock, live_key), Ok(None));
+        }
+    }
+}
