@@ -6,6 +6,7 @@ mod context;
 mod metrics;
 mod output;
 mod queue;
+mod stripe;
 
 use std::process::ExitCode;
 

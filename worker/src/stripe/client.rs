@@ -1,0 +1,383 @@
+//! What can be asked of Stripe: one method per call, and nothing else in the program speaks to Stripe.
+//!
+//! Every method waits for its turn, sends, repeats where that is harmless (see `retry`), and answers with an object or an
+//! [`Error`] that says what is known about the effect. A call takes at most some eight seconds of repetitions, ten of
+//! waiting for its turn and one timeout of an attempt (20 s unless configured); the caller's time limit must allow for it.
+use std::{collections::HashMap, sync::Arc};
+
+use serde_json::Value;
+use shared::{config::Mode, money::Money};
+use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
+use stripe_core::{
+    charge::RetrieveCharge,
+    dispute::RetrieveDispute,
+    event::RetrieveEvent,
+    payment_intent::{
+        CancelPaymentIntent, ConfirmPaymentIntent, ConfirmPaymentIntentOffSession, CreatePaymentIntent,
+        CreatePaymentIntentAutomaticPaymentMethods, CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects,
+        RetrievePaymentIntent, UpdatePaymentIntent,
+    },
+    refund::ListRefund,
+};
+use stripe_payment::payment_method::RetrievePaymentMethod;
+use stripe_types::Currency as StripeCurrency;
+use tokio::time::Instant;
+
+use super::{
+    Limiter, Observer, Operation, classify,
+    config::{ConfigError, StripeConfig},
+    error::Error,
+    key::IdempotencyKey,
+    objects::{Charge, Dispute, Event, Page, PaymentIntent, PaymentMethod, Refund, StripeObject},
+    retry,
+    transport::{Response, Transport},
+};
+
+/// What a call comes back with.
+pub type Call<T> = Result<T, Error>;
+
+/// Refunds read per request: Stripe's maximum.
+const PAGE_SIZE: i64 = 100;
+/// Pages read of one list. Ten thousand refunds of one charge are a fault, not a charge.
+const MAX_PAGES: usize = 100;
+/// Longest id that is put into a path. Stripe's are under 70 characters; 255 is what it advises to allow for.
+const MAX_ID_CHARS: usize = 255;
+
+/// The client. One per process; shared by reference.
+pub struct Client {
+    transport: Transport,
+    limiter: Limiter,
+    observer: Arc<dyn Observer>,
+    mode: Mode,
+}
+
+/// A PaymentIntent to be created. It is not confirmed yet, so no money moves.
+#[derive(Clone, Debug)]
+pub struct CreateIntent<'a> {
+    /// What is to be collected.
+    pub amount: Money,
+    /// `cus_…`
+    pub customer: &'a str,
+    /// Our own references. Ids only: Stripe shows them to everyone with access to the account.
+    pub metadata: &'a [(&'a str, String)],
+}
+
+/// The JSON of a success, and the request it answers.
+struct Answer {
+    value: Value,
+    request_id: Option<String>,
+}
+
+impl Client {
+    /// Makes a client; connects to nothing yet.
+    ///
+    /// # Errors
+    /// When a setting is unusable.
+    pub fn new(
+        config: &StripeConfig,
+        limiter: Limiter,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
+            transport: Transport::try_new(config)?,
+            limiter,
+            observer,
+            mode: config.mode()?,
+        })
+    }
+
+    /// Creates a PaymentIntent for later, off-session confirmation by card.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn create_payment_intent(
+        &self,
+        new: &CreateIntent<'_>,
+        key: &IdempotencyKey,
+    ) -> Call<PaymentIntent> {
+        let metadata: HashMap<String, String> = new
+            .metadata
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
+        let request = CreatePaymentIntent::new(new.amount.minor(), currency(new.amount))
+            .customer(new.customer)
+            .automatic_payment_methods(without_redirects())
+            .metadata(metadata);
+        self.intent(Operation::CreatePaymentIntent, &request, Some(key))
+            .await
+    }
+
+    /// Changes the amount of an intent that is not confirmed, such as after a part was paid otherwise.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn update_payment_intent_amount(
+        &self,
+        id: &str,
+        amount: Money,
+        key: &IdempotencyKey,
+    ) -> Call<PaymentIntent> {
+        let request = UpdatePaymentIntent::new(checked(id)?)
+            .amount(amount.minor())
+            .currency(currency(amount));
+        self.intent(Operation::UpdatePaymentIntent, &request, Some(key))
+            .await
+    }
+
+    /// Charges: confirms the intent with a stored card while the customer is away. The one call that moves money.
+    ///
+    /// # Errors
+    /// See [`Error`]; a declined card is [`Error::Declined`].
+    pub async fn confirm_payment_intent(
+        &self,
+        id: &str,
+        payment_method: &str,
+        key: &IdempotencyKey,
+    ) -> Call<PaymentIntent> {
+        let request = ConfirmPaymentIntent::new(checked(id)?)
+            .payment_method(payment_method)
+            .off_session(ConfirmPaymentIntentOffSession::Bool(true))
+            .expand(vec!["latest_charge".to_owned()]);
+        self.intent(Operation::ConfirmPaymentIntent, &request, Some(key))
+            .await
+    }
+
+    /// Cancels an intent, so that nothing can be charged with it any more.
+    ///
+    /// # Errors
+    /// See [`Error`]; one that has succeeded is [`Error::UnexpectedState`].
+    pub async fn cancel_payment_intent(&self, id: &str, key: &IdempotencyKey) -> Call<PaymentIntent> {
+        let request = CancelPaymentIntent::new(checked(id)?);
+        self.intent(Operation::CancelPaymentIntent, &request, Some(key))
+            .await
+    }
+
+    /// Reads an intent as it is now, with its latest charge.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn payment_intent(&self, id: &str) -> Call<PaymentIntent> {
+        let request = RetrievePaymentIntent::new(checked(id)?).expand(vec!["latest_charge".to_owned()]);
+        self.intent(Operation::RetrievePaymentIntent, &request, None)
+            .await
+    }
+
+    /// Reads a charge.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn charge(&self, id: &str) -> Call<Charge> {
+        self.read(Operation::RetrieveCharge, &RetrieveCharge::new(checked(id)?))
+            .await
+    }
+
+    /// Reads all refunds of a charge, in Stripe's order (newest first).
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn refunds_of_charge(&self, charge: &str) -> Call<Vec<Refund>> {
+        let mut refunds: Vec<Refund> = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let mut request = ListRefund::new().charge(checked(charge)?).limit(PAGE_SIZE);
+            if let Some(last) = refunds.last() {
+                request = request.starting_after(&last.id);
+            }
+            let page: Page<Refund> = self.read(Operation::ListRefunds, &request).await?;
+            let is_last = !page.has_more || page.data.is_empty();
+            refunds.extend(page.data);
+            if is_last {
+                return Ok(refunds);
+            }
+        }
+        Err(invalid(
+            "endless_list",
+            format!("{charge} has more than {MAX_PAGES} pages of refunds"),
+        ))
+    }
+
+    /// Reads a dispute with all its movements of money.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn dispute(&self, id: &str) -> Call<Dispute> {
+        let mut dispute: Dispute = self
+            .read(Operation::RetrieveDispute, &RetrieveDispute::new(checked(id)?))
+            .await?;
+        for id in std::mem::take(&mut dispute.unread_balance_transactions) {
+            let request = RetrieveBalanceTransaction(checked(&id)?);
+            dispute
+                .balance_transactions
+                .push(self.read(Operation::RetrieveBalanceTransaction, &request).await?);
+        }
+        Ok(dispute)
+    }
+
+    /// Reads a payment method.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn payment_method(&self, id: &str) -> Call<PaymentMethod> {
+        self.read(
+            Operation::RetrievePaymentMethod,
+            &RetrievePaymentMethod::new(checked(id)?),
+        )
+        .await
+    }
+
+    /// Reads an event; Stripe keeps them for 30 days.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn event(&self, id: &str) -> Call<Event> {
+        self.read(Operation::RetrieveEvent, &RetrieveEvent::new(checked(id)?))
+            .await
+    }
+}
+
+impl Client {
+    async fn intent(
+        &self,
+        operation: Operation,
+        request: &(impl StripeRequest + Sync),
+        key: Option<&IdempotencyKey>,
+    ) -> Call<PaymentIntent> {
+        let (mut intent, request_id) = self.call::<PaymentIntent>(operation, request, key).await?;
+        intent.request_id = request_id;
+        Ok(intent)
+    }
+
+    async fn read<T: StripeObject>(
+        &self,
+        operation: Operation,
+        request: &(impl StripeRequest + Sync),
+    ) -> Call<T> {
+        Ok(self.call(operation, request, None).await?.0)
+    }
+
+    /// Sends, with harmless repetitions, and reads the object out of the answer.
+    async fn call<T: StripeObject>(
+        &self,
+        operation: Operation,
+        request: &(impl StripeRequest + Sync),
+        key: Option<&IdempotencyKey>,
+    ) -> Call<(T, Option<String>)> {
+        let Answer { value, request_id } = retry::bounded(|| self.attempt(operation, request, key)).await?;
+        self.check_mode(&value, request_id.as_ref())?;
+        match T::parse(&value) {
+            Ok(object) => Ok((object, request_id)),
+            Err(fault) => Err(classify::misshapen(operation.effect(), &fault, request_id)),
+        }
+    }
+
+    /// One attempt: its turn, one exchange, the meaning of the answer.
+    async fn attempt(
+        &self,
+        operation: Operation,
+        request: &(impl StripeRequest + Sync),
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Answer, classify::Failed> {
+        let effect = operation.effect();
+        let started = Instant::now();
+        if let Err(saturated) = self.limiter.acquire(operation).await {
+            self.observer
+                .on_request(operation, "rate_limited", started.elapsed());
+            return Err(classify::out_of_turn(effect, saturated.retry_after));
+        }
+        let started = Instant::now();
+        match self.transport.send(request, key).await {
+            Ok(response) => {
+                self.note(operation, &response, started);
+                let value = classify::answer(effect, &response)?;
+                Ok(Answer {
+                    value,
+                    request_id: response.request_id,
+                })
+            }
+            Err(failure) => {
+                self.observer
+                    .on_request(operation, failure.code(), started.elapsed());
+                Err(classify::no_answer(effect, failure))
+            }
+        }
+    }
+
+    fn note(&self, operation: Operation, response: &Response, started: Instant) {
+        let elapsed = started.elapsed();
+        self.observer
+            .on_request(operation, &response.status.to_string(), elapsed);
+        tracing::debug!(
+            stripe.operation = operation.as_str(),
+            stripe.request_id = response.request_id.as_deref(),
+            http.status = response.status,
+            stripe.replayed = response.replayed,
+            elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            "Stripe answered"
+        );
+    }
+
+    /// Objects of test and live mode never mix, even if someone swaps the key under a running system.
+    fn check_mode(&self, value: &Value, request_id: Option<&String>) -> Call<()> {
+        match value.get("livemode").and_then(Value::as_bool) {
+            Some(livemode) if livemode != self.mode.livemode() => Err(Error::Invalid {
+                code: "livemode_mismatch".into(),
+                param: Some("livemode".into()),
+                message: format!(
+                    "the object says livemode {livemode}, our key is for {:?} mode",
+                    self.mode
+                ),
+                request_id: request_id.cloned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `GET /v1/balance_transactions/{id}`. Written out here because it is all we would use of async-stripe's module for them.
+struct RetrieveBalanceTransaction<'a>(&'a str);
+
+impl StripeRequest for RetrieveBalanceTransaction<'_> {
+    type Output = ();
+
+    fn build(&self) -> RequestBuilder {
+        RequestBuilder::new(StripeMethod::Get, format!("/balance_transactions/{}", self.0))
+    }
+}
+
+/// Whatever is stored may be charged, except by a method that needs the customer's browser: nobody is there, and Stripe
+/// would refuse the confirmation for want of a `return_url`.
+fn without_redirects() -> CreatePaymentIntentAutomaticPaymentMethods {
+    CreatePaymentIntentAutomaticPaymentMethods {
+        allow_redirects: Some(CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects::Never),
+        enabled: true,
+    }
+}
+
+/// async-stripe's type for a currency of ours.
+fn currency(amount: Money) -> StripeCurrency {
+    let code = amount.currency().as_str();
+    code.parse()
+        .unwrap_or_else(|never: std::convert::Infallible| match never {})
+}
+
+/// An id that may be put into a path: people type them, and one with a slash would call something else.
+fn checked(id: &str) -> Result<&str, Error> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if (1..=MAX_ID_CHARS).contains(&id.len()) && id.bytes().all(plain) {
+        Ok(id)
+    } else {
+        Err(invalid(
+            "malformed_id",
+            "an id of Stripe's has letters, digits and underscores only".to_owned(),
+        ))
+    }
+}
+
+fn invalid(code: &str, message: String) -> Error {
+    Error::Invalid {
+        code: code.to_owned(),
+        param: None,
+        message,
+        request_id: None,
+    }
+}

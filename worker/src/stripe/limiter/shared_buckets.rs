@@ -1,0 +1,81 @@
+//! The buckets in Redis.
+use std::time::Duration;
+
+use redis::{
+    Client, RedisError, RedisResult, Script,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
+use shared::config::Mode;
+use tokio::time::timeout;
+
+use super::{Operation, Rates, Turn, bucket::Shape};
+
+/// Longest wait for Redis. A token is not worth more: without one there is still the local share.
+const REDIS_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Takes tokens with one script, which Redis runs as a whole.
+pub(super) struct SharedBuckets {
+    connection: ConnectionManager,
+    script: Script,
+    overall: Shape,
+    endpoint: Shape,
+    mode: Mode,
+}
+
+/// Why Redis gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("no answer within {} ms", REDIS_TIMEOUT.as_millis())]
+    TimedOut,
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+}
+
+impl SharedBuckets {
+    pub(super) fn try_new(url: &str, rates: Rates) -> RedisResult<Self> {
+        // One try per command: whoever comes next tries again, and nobody waits for a series of them.
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(0)
+            .set_connection_timeout(Some(REDIS_TIMEOUT))
+            .set_response_timeout(Some(REDIS_TIMEOUT));
+        Ok(Self {
+            connection: ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?,
+            script: Script::new(include_str!("take.lua")),
+            overall: Shape::of(rates.overall),
+            endpoint: Shape::of(rates.endpoint),
+            mode: rates.mode,
+        })
+    }
+
+    /// Takes a token from both buckets, or from none.
+    pub(super) async fn take(&self, operation: Operation) -> Result<Turn, Failure> {
+        Ok(self.take_at(operation).await?.0)
+    }
+
+    /// The same, with Redis's time of it in microseconds.
+    pub(super) async fn take_at(&self, operation: Operation) -> Result<(Turn, u64), Failure> {
+        let mut connection = self.connection.clone();
+        let mut call = self.script.key(self.key("all"));
+        call.key(self.key(operation.as_str()));
+        for shape in [self.overall, self.endpoint] {
+            call.arg(shape.interval_us).arg(shape.burst_us);
+        }
+        let answer = timeout(REDIS_TIMEOUT, call.invoke_async::<(u64, u64)>(&mut connection)).await;
+        let (wait_us, now_us) = answer.map_err(|_| Failure::TimedOut)??;
+        let turn = if wait_us == 0 {
+            Turn::Granted
+        } else {
+            Turn::NotBefore(Duration::from_micros(wait_us))
+        };
+        Ok((turn, now_us))
+    }
+
+    /// Both keys of a call hash to one slot, as a cluster wants it.
+    fn key(&self, bucket: &str) -> String {
+        let mode = match self.mode {
+            Mode::Live => "live",
+            Mode::Test => "test",
+        };
+        format!("{{quittance:stripe:rate:{mode}}}:{bucket}")
+    }
+}

@@ -1,0 +1,33 @@
+//! The boundary to Stripe, and the only place that names its URLs.
+//!
+//! Requests are async-stripe's typed builders, sent through its `StripeClient` trait over a transport of our own, because
+//! money needs what the stock client drops: our idempotency key on every POST, the headers, and the body of an answer
+//! that does not parse. What comes back is an object that we can read in its old and its new shape, or an [`Error`] that
+//! says whether anything may have happened.
+//!
+//! Read in this order: [`client`] (what can be asked), [`error`] (what can come back), `classify` (which answer is which),
+//! `transport` (one exchange), `retry` (when the same request is sent again), [`limiter`] (how fast).
+pub mod client;
+pub mod config;
+pub mod error;
+pub mod limiter;
+pub mod objects;
+pub mod observer;
+
+mod classify;
+mod key;
+mod operation;
+mod retry;
+mod transport;
+
+pub use client::{Call, Client, CreateIntent};
+pub use config::StripeConfig;
+pub use error::{Class, Decline, Error};
+pub use key::IdempotencyKey;
+pub use limiter::{Limiter, Rates};
+pub use objects::{
+    BalanceTransaction, Charge, ChargeOutcome, ChargeRef, Dispute, Event, Invoice, PaymentError,
+    PaymentIntent, PaymentMethod, Refund, ShapeError, StripeObject,
+};
+pub use observer::Observer;
+pub use operation::Operation;
