@@ -1,5 +1,9 @@
 //! Pure decisions: no IO, no clock, no `await`.
+pub mod decline;
+pub mod dispute;
 pub mod generate;
 pub mod period;
 pub mod predicate;
+pub mod refund;
+pub mod retry_policy;
 pub mod words;
