@@ -25,7 +25,6 @@ create table collection_cycles (
 create unique index one_live_cycle_per_invoice on collection_cycles (firm_id, invoice_id)
   where state not in ('succeeded', 'exhausted', 'canceled');
 create index collection_cycles_due on collection_cycles (next_attempt_at) where state in ('scheduled', 'retry_wait');
-create index collection_cycles_open_outcome on collection_cycles (firm_id, id) where state in ('in_flight', 'unknown');
 
 create table payment_attempts (
   firm_id uuid not null,
@@ -56,6 +55,7 @@ create table payment_attempts (
 create unique index one_step_once on payment_attempts (firm_id, cycle_id, step) where counts_toward_ladder;
 create unique index one_open_attempt on payment_attempts (firm_id, cycle_id)
   where state in ('created', 'sent', 'processing', 'action_required', 'unknown');
+create index payment_attempts_open_outcome on payment_attempts (sent_at) where state in ('sent', 'processing', 'unknown');
 
 -- An attempt only moves forward; what was asked for never changes; an outcome is final (a late success excepted).
 create function app.attempt_guard() returns trigger language plpgsql as $$

@@ -15,6 +15,7 @@ create table audit_events (
 );
 create index audit_events_by_subject on audit_events (firm_id, subject_id, id);
 create index audit_events_by_time on audit_events (firm_id, at);
+create index audit_events_by_cause on audit_events (firm_id, cause_id);
 create trigger append_only before update or delete on audit_events for each row execute function app.append_only();
 create trigger no_truncate before truncate on audit_events for each statement execute function app.append_only();
 

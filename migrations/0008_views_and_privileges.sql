@@ -88,14 +88,28 @@ create function app.firms() returns table (firm_id uuid, timezone text)
   language sql stable security definer set search_path = public, pg_temp as
 $$ select id, timezone from firms order by number $$;
 
-create function app.due_cycles(as_of timestamptz, most int) returns table (firm_id uuid, cycle_id uuid, version int)
+-- Cycles whose next attempt is due, with the order key of their customer's work.
+create function app.due_cycles(as_of timestamptz, most int)
+  returns table (firm_id uuid, cycle_id uuid, version int, order_key text)
   language sql stable security definer set search_path = public, pg_temp as
-$$ select firm_id, id, version from collection_cycles
-    where state in ('scheduled', 'retry_wait') and next_attempt_at <= as_of order by next_attempt_at limit most $$;
+$$ select c.firm_id, c.id, c.version, coalesce('customer:' || cl.stripe_customer_id, 'client:' || cl.id)
+     from collection_cycles c
+     join invoices i on i.firm_id = c.firm_id and i.id = c.invoice_id
+     join clients cl on cl.firm_id = i.firm_id and cl.id = i.client_id
+    where c.state in ('scheduled', 'retry_wait') and c.next_attempt_at <= as_of
+    order by c.next_attempt_at limit most $$;
 
-create function app.open_outcomes(most int) returns table (firm_id uuid, cycle_id uuid)
+-- Attempts whose end was not known at `sent_before`, for the safety sweep.
+create function app.open_outcomes(sent_before timestamptz, most int)
+  returns table (firm_id uuid, cycle_id uuid, attempt_id uuid, order_key text)
   language sql stable security definer set search_path = public, pg_temp as
-$$ select firm_id, id from collection_cycles where state in ('in_flight', 'unknown') limit most $$;
+$$ select a.firm_id, a.cycle_id, a.id, coalesce('customer:' || cl.stripe_customer_id, 'client:' || cl.id)
+     from payment_attempts a
+     join collection_cycles c on c.firm_id = a.firm_id and c.id = a.cycle_id
+     join invoices i on i.firm_id = c.firm_id and i.id = c.invoice_id
+     join clients cl on cl.firm_id = i.firm_id and cl.id = i.client_id
+    where a.state in ('sent', 'processing', 'unknown') and a.sent_at < sent_before
+    order by a.sent_at limit most $$;
 
 -- Any id in any of its forms → what it is and whose it is. More than one row means that it is ambiguous.
 create function app.resolve(ref text) returns table (kind text, firm_id uuid, id uuid)
@@ -119,7 +133,7 @@ end $$;
 do $$
 declare f text;
 begin
-  foreach f in array array['app.firms()', 'app.due_cycles(timestamptz, int)', 'app.open_outcomes(int)', 'app.resolve(text)'] loop
+  foreach f in array array['app.firms()', 'app.due_cycles(timestamptz, int)', 'app.open_outcomes(timestamptz, int)', 'app.resolve(text)'] loop
     execute format('alter function %s owner to quittance_scan', f);
     execute format('revoke execute on function %s from public', f);
     execute format('grant execute on function %s to quittance_worker, quittance_portal', f);

@@ -1,4 +1,5 @@
 //! Pure decisions: no IO, no clock, no `await`.
+pub mod collection;
 pub mod decline;
 pub mod dispute;
 pub mod generate;

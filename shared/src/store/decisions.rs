@@ -57,22 +57,47 @@ pub async fn record(
     now: DateTime<Utc>,
     decision: &Decision<'_>,
 ) -> Result<()> {
+    record_all(conn, firm, now, std::slice::from_ref(decision)).await
+}
+
+/// Records several decisions in one statement. No two of them may be the same.
+///
+/// # Errors
+/// When the database is away.
+pub async fn record_all(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    now: DateTime<Utc>,
+    decisions: &[Decision<'_>],
+) -> Result<()> {
+    /// One column of text.
+    fn text<'a, 'd: 'a>(
+        decisions: &'a [Decision<'d>],
+        f: impl Fn(&'a Decision<'d>) -> &'a str,
+    ) -> Vec<String> {
+        decisions.iter().map(|d| f(d).to_owned()).collect()
+    }
+    let subjects: Vec<Uuid> = decisions.iter().map(|d| d.subject).collect();
+    let predicates: Vec<Value> = decisions.iter().map(|d| d.predicates.clone()).collect();
+    let hashes: Vec<String> = decisions.iter().map(Decision::reason_hash).collect();
     sqlx::query!(
         "insert into decisions (firm_id, subject_kind, subject_id, kind, outcome, reason_code, predicates, reason_hash, first_at, last_at, cause_kind, cause_id)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11)
+         select $1, d.subject_kind, d.subject, d.kind, d.outcome, d.reason, d.predicates, d.hash, $2, $2, d.cause_kind, d.cause
+         from unnest($3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::jsonb[], $9::text[], $10::text[], $11::text[])
+           as d(subject_kind, subject, kind, outcome, reason, predicates, hash, cause_kind, cause)
          on conflict (firm_id, subject_kind, subject_id, kind, reason_hash)
          do update set last_at = excluded.last_at, times = decisions.times + 1, predicates = excluded.predicates",
         firm.0,
-        decision.subject_kind,
-        decision.subject,
-        decision.kind,
-        decision.outcome,
-        decision.reason_code,
-        decision.predicates,
-        decision.reason_hash(),
         now,
-        decision.cause.kind,
-        decision.cause.id,
+        &text(decisions, |d| d.subject_kind),
+        &subjects,
+        &text(decisions, |d| d.kind),
+        &text(decisions, |d| d.outcome),
+        &text(decisions, |d| d.reason_code),
+        &predicates,
+        &hashes,
+        &text(decisions, |d| d.cause.kind),
+        &text(decisions, |d| &d.cause.id),
     )
     .execute(conn)
     .await?;

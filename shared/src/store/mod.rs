@@ -1,12 +1,17 @@
 //! The SQL. One file per table; functions take the connection first and never begin or commit.
 pub mod audit;
 pub mod business_clock;
+pub mod cycles;
 pub mod db;
 pub mod decisions;
 pub mod error;
+pub mod generation;
+pub mod inbox;
 pub mod jobs;
 pub mod migrations;
+pub mod payments;
 pub mod roles;
+pub mod routes;
 
 pub use db::{Db, DbOptions, Tx};
 pub use error::{Error, Result};

@@ -1,0 +1,334 @@
+//! Payments (append-only), refunds, disputes and what disputes did to the balance.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{
+    audit::Cause,
+    error::{Error, Result, one_row},
+    routes,
+};
+use crate::{
+    currency::Currency,
+    ids::{ClientId, FirmId, InvoiceId, PaymentId},
+    money::Money,
+};
+
+/// Money that arrived through Stripe.
+#[derive(Clone, Debug)]
+pub struct NewPayment<'a> {
+    /// Whose.
+    pub client: ClientId,
+    /// For which invoice.
+    pub invoice: InvoiceId,
+    /// Its PaymentIntent.
+    pub intent: &'a str,
+    /// Its charge: the key that makes it count once.
+    pub charge: &'a str,
+    /// How much.
+    pub amount: Money,
+}
+
+/// Records a payment once. `None` when its charge is recorded already.
+///
+/// # Errors
+/// When the database is away.
+pub async fn record(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    now: DateTime<Utc>,
+    new: &NewPayment<'_>,
+    cause: &Cause,
+) -> Result<Option<PaymentId>> {
+    let id = PaymentId::new();
+    let done = sqlx::query!(
+        "insert into payments (firm_id, id, client_id, invoice_id, method, stripe_payment_intent_id, stripe_charge_id, amount_minor,
+                               currency, received_at, recorded_at, cause)
+         values ($1, $2, $3, $4, 'stripe', $5, $6, $7, $8::text, $9, $9, $10) on conflict (stripe_charge_id) do nothing",
+        firm.0,
+        id.0,
+        new.client.0,
+        new.invoice.0,
+        new.intent,
+        new.charge,
+        new.amount.minor(),
+        new.amount.currency().as_str(),
+        now,
+        cause.to_string(),
+    )
+    .execute(&mut *conn)
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(None);
+    }
+    routes::record(conn, firm, "charge", new.charge, id.0).await?;
+    Ok(Some(id))
+}
+
+/// A payment that a refund or dispute refers to.
+#[derive(Clone, Debug)]
+pub struct Payment {
+    /// Its id.
+    pub id: PaymentId,
+    /// Its invoice.
+    pub invoice: Option<InvoiceId>,
+    /// How much.
+    pub amount: Money,
+}
+
+/// The payment of a charge.
+///
+/// # Errors
+/// When the database is away.
+pub async fn by_charge(conn: &mut PgConnection, firm: FirmId, charge: &str) -> Result<Option<Payment>> {
+    let row = sqlx::query!(
+        r#"select id, invoice_id, amount_minor, currency::text as "currency!" from payments
+           where firm_id = $1 and stripe_charge_id = $2"#,
+        firm.0,
+        charge
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(|r| {
+        let currency = Currency::parse(&r.currency)
+            .map_err(|e| Error::Other(sqlx::Error::Decode(e.to_string().into())))?;
+        Ok(Payment {
+            id: PaymentId(r.id),
+            invoice: r.invoice_id.map(InvoiceId),
+            amount: Money::new(r.amount_minor, currency),
+        })
+    })
+    .transpose()
+}
+
+/// State of a refund we know, by its Stripe id.
+///
+/// # Errors
+/// When the database is away.
+pub async fn refund_state(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    stripe_refund: &str,
+) -> Result<Option<String>> {
+    Ok(sqlx::query_scalar!(
+        "select state from refunds where firm_id = $1 and stripe_refund_id = $2 for update",
+        firm.0,
+        stripe_refund
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// A refund that Stripe reports: a fact, recorded as it is.
+#[derive(Clone, Debug)]
+pub struct SeenRefund<'a> {
+    /// `re_…`.
+    pub stripe_id: &'a str,
+    /// Of which payment.
+    pub payment: PaymentId,
+    /// How much.
+    pub amount: Money,
+    /// Our word for its state.
+    pub state: &'a str,
+    /// Stripe's word for why, or empty.
+    pub reason: &'a str,
+}
+
+/// Inserts a refund, or moves a known one on. Returns its id.
+///
+/// # Errors
+/// When the database is away or refuses the transition.
+pub async fn upsert_refund(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    now: DateTime<Utc>,
+    seen: &SeenRefund<'_>,
+) -> Result<Uuid> {
+    let id = sqlx::query_scalar!(
+        "insert into refunds (firm_id, id, payment_id, stripe_refund_id, amount_minor, currency, state, reason, created_at)
+         values ($1, $2, $3, $4, $5, $6::text, $7, $8, $9)
+         on conflict (stripe_refund_id) do update set state = excluded.state returning id",
+        firm.0,
+        Uuid::now_v7(),
+        seen.payment.0,
+        seen.stripe_id,
+        seen.amount.minor(),
+        seen.amount.currency().as_str(),
+        seen.state,
+        seen.reason,
+        now,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    routes::record(conn, firm, "refund", seen.stripe_id, id).await?;
+    Ok(id)
+}
+
+/// A dispute as stored, locked.
+#[derive(Clone, Debug)]
+pub struct StoredDispute {
+    /// Its id.
+    pub id: Uuid,
+    /// Stripe's word.
+    pub status: String,
+    /// `inquiry` or `chargeback`.
+    pub kind: String,
+    /// Set when it is over.
+    pub outcome: Option<String>,
+}
+
+/// The dispute with this Stripe id, locked.
+///
+/// # Errors
+/// When the database is away.
+pub async fn lock_dispute(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    stripe_id: &str,
+) -> Result<Option<StoredDispute>> {
+    Ok(sqlx::query_as!(
+        StoredDispute,
+        "select id, stripe_status as status, kind, outcome from disputes where firm_id = $1 and stripe_dispute_id = $2 for update",
+        firm.0,
+        stripe_id
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// A dispute's row to be.
+#[derive(Clone, Debug)]
+pub struct DisputeRow<'a> {
+    /// `dp_…` (or `du_…`).
+    pub stripe_id: &'a str,
+    /// Of which payment.
+    pub payment: PaymentId,
+    /// Stripe's word.
+    pub status: &'a str,
+    /// `inquiry` or `chargeback`.
+    pub kind: &'a str,
+    /// Stripe's reason.
+    pub reason: Option<&'a str>,
+    /// The network's.
+    pub network_reason_code: Option<&'a str>,
+    /// How much is disputed.
+    pub amount: Money,
+    /// When it was opened at Stripe.
+    pub opened_at: DateTime<Utc>,
+    /// When evidence is due.
+    pub respond_by: Option<DateTime<Utc>>,
+    /// `won`, `lost` …, when over.
+    pub outcome: Option<&'a str>,
+}
+
+/// Inserts a dispute, or moves a known one on. Returns its id.
+///
+/// # Errors
+/// When the database is away or refuses the transition.
+pub async fn upsert_dispute(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    now: DateTime<Utc>,
+    row: &DisputeRow<'_>,
+) -> Result<Uuid> {
+    let id = sqlx::query_scalar!(
+        "insert into disputes (firm_id, id, payment_id, stripe_dispute_id, stripe_status, kind, reason, network_reason_code, amount_minor,
+                               currency, opened_at, respond_by, outcome, closed_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::text, $11, $12, $13, case when $13::text is null then null else $14::timestamptz end)
+         on conflict (stripe_dispute_id) do update set stripe_status = excluded.stripe_status, kind = excluded.kind,
+           reason = excluded.reason, network_reason_code = excluded.network_reason_code, amount_minor = excluded.amount_minor,
+           respond_by = excluded.respond_by, outcome = excluded.outcome, closed_at = coalesce(disputes.closed_at, excluded.closed_at)
+         returning id",
+        firm.0,
+        Uuid::now_v7(),
+        row.payment.0,
+        row.stripe_id,
+        row.status,
+        row.kind,
+        row.reason,
+        row.network_reason_code,
+        row.amount.minor(),
+        row.amount.currency().as_str(),
+        row.opened_at,
+        row.respond_by,
+        row.outcome,
+        now,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    routes::record(conn, firm, "dispute", row.stripe_id, id).await?;
+    Ok(id)
+}
+
+/// A balance transaction of a dispute.
+#[derive(Clone, Debug)]
+pub struct MovementRow<'a> {
+    /// `txn_…`.
+    pub balance_transaction: &'a str,
+    /// `withdrawn`, `reinstated`, `fee`, `fee_refund`.
+    pub kind: &'a str,
+    /// Of which dispute.
+    pub dispute: Uuid,
+    /// Positive, in the settlement currency.
+    pub amount: Money,
+    /// When Stripe made it.
+    pub at: DateTime<Utc>,
+}
+
+/// Records a movement once; `false` when it is recorded already.
+///
+/// # Errors
+/// When the database is away.
+pub async fn record_movement(conn: &mut PgConnection, firm: FirmId, row: &MovementRow<'_>) -> Result<bool> {
+    let done = sqlx::query!(
+        "insert into dispute_movements (firm_id, stripe_balance_transaction_id, kind, dispute_id, amount_minor, currency, at)
+         values ($1, $2, $3, $4, $5, $6::text, $7) on conflict (stripe_balance_transaction_id, kind) do nothing",
+        firm.0,
+        row.balance_transaction,
+        row.kind,
+        row.dispute,
+        row.amount.minor(),
+        row.amount.currency().as_str(),
+        row.at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Fences an invoice from automatic charging, or lifts the fence (`None`).
+///
+/// # Errors
+/// When the database is away.
+pub async fn fence_invoice(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    invoice: InvoiceId,
+    reason: Option<&str>,
+) -> Result<()> {
+    let done = sqlx::query!(
+        "update invoices set fenced_reason = $3 where firm_id = $1 and id = $2",
+        firm.0,
+        invoice.0,
+        reason
+    )
+    .execute(conn)
+    .await?;
+    one_row("fence invoice", done.rows_affected())
+}
+
+/// Locks an invoice: everything about its money is then still until the transaction ends.
+///
+/// # Errors
+/// When the database is away or the invoice is not this firm's.
+pub async fn lock_invoice(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId) -> Result<()> {
+    sqlx::query_scalar!(
+        "select id from invoices where firm_id = $1 and id = $2 for update",
+        firm.0,
+        invoice.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(())
+}

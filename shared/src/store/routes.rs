@@ -1,0 +1,68 @@
+//! Whose is this Stripe object? The one cross-firm read, written together with the row it points to.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::error::Result;
+use crate::ids::FirmId;
+
+/// Where a Stripe id leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `client_billing` or `platform_billing`.
+    pub scope: String,
+    /// `customer`, `payment_method`, `payment_intent`, `charge`, `refund`, `dispute`.
+    pub kind: String,
+    /// The firm.
+    pub firm: FirmId,
+    /// The row: a client, a payment method, a collection cycle (for an intent), a payment (for a charge) …
+    pub our_id: Uuid,
+}
+
+/// Records a route; the same again changes nothing.
+///
+/// # Errors
+/// When the database is away.
+pub async fn record(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    kind: &str,
+    stripe_id: &str,
+    our_id: Uuid,
+) -> Result<()> {
+    sqlx::query!(
+        "insert into stripe_routes (stripe_id, kind, firm_id, our_id) values ($1, $2, $3, $4) on conflict (stripe_id) do nothing",
+        stripe_id,
+        kind,
+        firm.0,
+        our_id
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The first of several ids that we know.
+///
+/// # Errors
+/// When the database is away.
+pub async fn find(conn: &mut PgConnection, stripe_ids: &[String]) -> Result<Option<(String, Route)>> {
+    let rows = sqlx::query!(
+        "select r.stripe_id, r.scope, r.kind, r.firm_id, r.our_id from unnest($1::text[]) with ordinality as w(id, n)
+         join stripe_routes r on r.stripe_id = w.id order by w.n limit 1",
+        stripe_ids
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(rows.map(|r| {
+        (
+            r.stripe_id,
+            Route {
+                scope: r.scope,
+                kind: r.kind,
+                firm: FirmId(r.firm_id),
+                our_id: r.our_id,
+            },
+        )
+    }))
+}
