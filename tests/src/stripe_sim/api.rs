@@ -1,0 +1,131 @@
+//! The Stripe API: one call in, one object or error out. Synchronous, under the lock, without any network.
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::objects::{self, Shape};
+use super::params::Params;
+use super::state::State;
+use super::{
+    balance, charges, customers, disputes, events, payment_intents, payment_methods, refunds, webhooks,
+};
+
+/// One API call.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub method: String,
+    /// With `/v1`.
+    pub path: String,
+    pub params: Params,
+    /// The value of `Authorization`.
+    pub authorization: Option<String>,
+    pub idempotency_key: Option<String>,
+    /// The value of `Stripe-Version`, or the simulator's own.
+    pub version: String,
+    /// The shape that belongs to the version.
+    pub shape: Shape,
+}
+
+/// Executes a call, then expands what it asked to expand.
+pub fn execute(state: &mut State, call: &Call) -> Result<Value, ApiError> {
+    let mut object = route(state, call)?;
+    for path in call.params.list("expand") {
+        expand(state, &mut object, path, path, call.shape)?;
+    }
+    Ok(object)
+}
+
+fn route(state: &mut State, call: &Call) -> Result<Value, ApiError> {
+    let path = call.path.strip_prefix("/v1/").unwrap_or_default();
+    let segments: Vec<&str> = path.trim_end_matches('/').split('/').collect();
+    match (call.method.as_str(), segments.as_slice()) {
+        ("POST", ["customers"]) => customers::create(state, call),
+        ("GET", ["customers"]) => customers::list(state, call),
+        ("GET", ["customers", id]) => customers::retrieve(state, id),
+        ("GET", ["customers", id, "payment_methods"]) => payment_methods::list(state, call, Some(id)),
+        ("GET", ["payment_methods"]) => payment_methods::list(state, call, None),
+        ("GET", ["payment_methods", id]) => payment_methods::retrieve(state, id),
+        ("POST", ["payment_methods", id, "attach"]) => payment_methods::attach(state, call, id),
+        ("POST", ["payment_methods", id, "detach"]) => payment_methods::detach(state, call, id),
+        ("POST", ["payment_intents"]) => payment_intents::create(state, call),
+        ("GET", ["payment_intents"]) => payment_intents::list(state, call),
+        ("GET", ["payment_intents", id]) => payment_intents::retrieve(state, call, id),
+        ("POST", ["payment_intents", id]) => payment_intents::update(state, call, id),
+        ("POST", ["payment_intents", id, "confirm"]) => payment_intents::confirm(state, call, id),
+        ("POST", ["payment_intents", id, "cancel"]) => payment_intents::cancel(state, call, id),
+        ("GET", ["charges"]) => charges::list(state, call),
+        ("GET", ["charges", id]) => charges::retrieve(state, call, id),
+        ("GET", ["charges", id, "refunds"]) => refunds::list(state, call, Some(id)),
+        ("POST", ["refunds"]) => refunds::create(state, call),
+        ("GET", ["refunds"]) => refunds::list(state, call, None),
+        ("GET", ["refunds", id]) => refunds::retrieve(state, call, id),
+        ("GET", ["disputes"]) => disputes::list(state, call),
+        ("GET", ["disputes", id]) => disputes::retrieve(state, call, id),
+        ("GET", ["balance_transactions"]) => balance::list(state, call),
+        ("GET", ["balance_transactions", id]) => balance::retrieve(state, id),
+        ("GET", ["events"]) => events::list(state, call),
+        ("GET", ["events", id]) => events::retrieve(state, call, id),
+        ("GET", ["webhook_endpoints"]) => webhooks::list_endpoints(state, call),
+        ("GET", ["account"]) => Ok(account()),
+        (method, _) => Err(ApiError::new(
+            404,
+            "invalid_request_error",
+            format!(
+                "Unrecognized request URL ({method}: {}). The simulator does not play this part of Stripe.",
+                call.path
+            ),
+        )),
+    }
+}
+
+fn account() -> Value {
+    json!({
+        "id": "acct_simulator", "object": "account", "business_type": "company", "charges_enabled": true,
+        "country": "US", "created": 0, "default_currency": "usd", "details_submitted": true, "email": null,
+        "metadata": {}, "payouts_enabled": true, "type": "standard",
+    })
+}
+
+/// Replaces an id by the object that it stands for: `latest_charge`, `data.latest_charge.balance_transaction`.
+fn expand(state: &State, object: &mut Value, path: &str, whole: &str, shape: Shape) -> Result<(), ApiError> {
+    let (field, rest) = path
+        .split_once('.')
+        .map_or((path, None), |(field, rest)| (field, Some(rest)));
+    if let Value::Array(elements) = object {
+        return elements
+            .iter_mut()
+            .try_for_each(|element| expand(state, element, path, whole, shape));
+    }
+    let refuse = || ApiError::invalid(format!("This property cannot be expanded ({whole}).")).param("expand");
+    let target = object.get_mut(field).ok_or_else(refuse)?;
+    if let Some(id) = target.as_str() {
+        *target = lookup(state, id, shape).ok_or_else(refuse)?;
+    }
+    match rest {
+        Some(_) if target.is_null() => Ok(()),
+        Some(rest) => expand(state, target, rest, whole, shape),
+        None => Ok(()),
+    }
+}
+
+fn lookup(state: &State, id: &str, shape: Shape) -> Option<Value> {
+    let (prefix, _) = id.split_once('_')?;
+    match prefix {
+        "pi" => state
+            .intents
+            .get(id)
+            .map(|row| objects::payment_intent(state, row, shape)),
+        "ch" => state
+            .charges
+            .get(id)
+            .map(|row| objects::charge(state, row, shape)),
+        "re" => state.refunds.get(id).map(|row| objects::refund(row, shape)),
+        "dp" => state
+            .disputes
+            .get(id)
+            .map(|row| objects::dispute(state, row, shape)),
+        "txn" => state.balance.get(id).map(objects::balance_transaction),
+        "cus" => state.customers.get(id).map(objects::customer),
+        "pm" => state.payment_methods.get(id).map(objects::payment_method),
+        _ => None,
+    }
+}

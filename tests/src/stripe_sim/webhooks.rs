@@ -1,0 +1,526 @@
+//! Webhook endpoints, how badly events reach them, and what is still to be delivered. `sender` does the sending.
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::seq::IteratorRandom;
+use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::api::Call;
+use super::error::ApiError;
+use super::objects::{API_VERSION, OLD_API_VERSION, Shape};
+use super::state::State;
+
+/// Between two tries of one delivery: 200 ms, 400 ms, 800 ms … 10 s, of real time.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+/// Then the event stays undelivered.
+const MAX_ATTEMPTS: u32 = 30;
+/// "Up to three days": by the virtual clock, as everything that a merchant observes.
+const GIVE_UP_AFTER_SECS: i64 = 3 * 24 * 3600;
+/// Shuffled events are spread over this time, so that there is something to shuffle.
+const SHUFFLE_WINDOW_MS: u64 = 250;
+
+/// How events are made and delivered from now on. Changing it leaves what is already queued as it is, except that
+/// `paused` and `shuffle` apply at once.
+#[derive(Debug, Clone, Serialize)]
+pub struct Settings {
+    /// Nothing is delivered until this is false again or `flush` is called.
+    pub paused: bool,
+    /// So many of the next events are never delivered.
+    pub drop_next: u64,
+    /// Events of these types are never delivered.
+    pub drop_types: Vec<String>,
+    /// So many extra deliveries of every event.
+    pub duplicate: u32,
+    /// Two events, with two ids, for every change.
+    pub double: bool,
+    /// Deliveries in random order.
+    pub shuffle: bool,
+    /// Wait before the first try.
+    pub delay_ms: u64,
+    /// `api_version` of the events made from now on.
+    pub api_version: String,
+    /// Shape of their objects.
+    pub shape: Shape,
+    /// The API call that caused an event answers only after the event was tried.
+    pub before_response: bool,
+}
+
+/// A change of the settings: what is absent stays.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Change {
+    pub paused: Option<bool>,
+    pub drop_next: Option<u64>,
+    pub drop_types: Option<Vec<String>>,
+    pub duplicate: Option<Count>,
+    pub double: Option<bool>,
+    pub shuffle: Option<bool>,
+    pub delay_ms: Option<u64>,
+    pub api_version: Option<String>,
+    pub shape: Option<Shape>,
+    pub before_response: Option<bool>,
+    /// Repeats the same disorder.
+    pub seed: Option<u64>,
+}
+
+/// A number, or `true` for one.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged)]
+pub enum Count {
+    Switch(bool),
+    Number(u32),
+}
+
+/// One event on its way to one endpoint.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    pub event: String,
+    /// Tries so far.
+    pub attempts: u32,
+    /// Belongs to the flush under way, which ignores `paused`.
+    flushed: bool,
+}
+
+/// One try, for the log.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeliveryAttempt {
+    pub endpoint: String,
+    /// HTTP status of the answer.
+    pub status: Option<u16>,
+    /// Why there was no answer.
+    pub error: Option<String>,
+}
+
+impl DeliveryAttempt {
+    /// Only 2xx counts; a redirect is a failure.
+    pub fn succeeded(&self) -> bool {
+        self.status.is_some_and(|status| (200..300).contains(&status))
+    }
+}
+
+/// Where events go.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    pub id: String,
+    pub created: i64,
+    pub url: String,
+    /// Several while a secret is rolled: every delivery carries a signature of each.
+    pub secrets: Vec<String>,
+    queue: BTreeMap<(Instant, u64), Delivery>,
+}
+
+/// What a sender should do next.
+pub enum Next {
+    /// Deliver this.
+    Send(Delivery),
+    /// Nothing before then.
+    Wait(Instant),
+    /// Nothing until something changes.
+    Idle,
+    /// The endpoint is gone.
+    Stop,
+}
+
+/// Totals of a flush.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct Flush {
+    /// Still to be tried.
+    pub left: usize,
+    pub delivered: usize,
+    pub failed: usize,
+}
+
+/// Endpoints, settings, queues.
+pub struct Webhooks {
+    pub settings: Settings,
+    pub flush: Flush,
+    endpoints: Vec<Endpoint>,
+    /// Deliveries being made right now.
+    in_flight: usize,
+    /// Order among deliveries due at the same instant.
+    next_turn: u64,
+    seed: u64,
+    dice: StdRng,
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        let seed = rand::random();
+        Self {
+            settings: Settings {
+                paused: false,
+                drop_next: 0,
+                drop_types: Vec::new(),
+                duplicate: 0,
+                double: false,
+                shuffle: false,
+                delay_ms: 0,
+                api_version: API_VERSION.to_owned(),
+                shape: Shape::New,
+                before_response: false,
+            },
+            flush: Flush::default(),
+            endpoints: Vec::new(),
+            in_flight: 0,
+            next_turn: 0,
+            seed,
+            dice: StdRng::seed_from_u64(seed),
+        }
+    }
+}
+
+impl Webhooks {
+    /// Adds an endpoint; it gets the events made from now on.
+    pub fn add_endpoint(&mut self, id: String, created: i64, url: String, secrets: Vec<String>) {
+        self.endpoints.push(Endpoint {
+            id,
+            created,
+            url,
+            secrets,
+            queue: BTreeMap::new(),
+        });
+    }
+
+    /// Takes an endpoint away with everything queued for it.
+    pub fn remove_endpoint(&mut self, id: &str) -> Option<Endpoint> {
+        let position = self.endpoints.iter().position(|endpoint| endpoint.id == id)?;
+        let endpoint = self.endpoints.remove(position);
+        let flushed = endpoint
+            .queue
+            .values()
+            .filter(|delivery| delivery.flushed)
+            .count();
+        self.flush.left -= flushed;
+        Some(endpoint)
+    }
+
+    /// An endpoint.
+    pub fn endpoint(&self, id: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.id == id)
+    }
+
+    /// All endpoints, oldest first.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// Ids of all endpoints.
+    pub fn endpoint_ids(&self) -> Vec<String> {
+        self.endpoints
+            .iter()
+            .map(|endpoint| endpoint.id.clone())
+            .collect()
+    }
+
+    /// Changes the settings.
+    pub fn change(&mut self, change: Change) {
+        let settings = &mut self.settings;
+        settings.paused = change.paused.unwrap_or(settings.paused);
+        settings.drop_next = change.drop_next.unwrap_or(settings.drop_next);
+        settings.drop_types = change.drop_types.unwrap_or_else(|| settings.drop_types.clone());
+        settings.duplicate = match change.duplicate {
+            None => settings.duplicate,
+            Some(Count::Switch(on)) => u32::from(on),
+            Some(Count::Number(extra)) => extra,
+        };
+        settings.double = change.double.unwrap_or(settings.double);
+        settings.shuffle = change.shuffle.unwrap_or(settings.shuffle);
+        settings.delay_ms = change.delay_ms.unwrap_or(settings.delay_ms);
+        settings.before_response = change.before_response.unwrap_or(settings.before_response);
+        if let Some(shape) = change.shape {
+            settings.shape = shape;
+            settings.api_version = match shape {
+                Shape::Old => OLD_API_VERSION.to_owned(),
+                Shape::New => API_VERSION.to_owned(),
+            };
+        }
+        if let Some(version) = change.api_version {
+            if change.shape.is_none() {
+                settings.shape = Shape::of_version(&version);
+            }
+            settings.api_version = version;
+        }
+        if let Some(seed) = change.seed {
+            self.seed = seed;
+            self.dice = StdRng::seed_from_u64(seed);
+        }
+    }
+
+    /// The settings and how much is on its way.
+    pub fn report(&self) -> Value {
+        let queued: usize = self.endpoints.iter().map(|endpoint| endpoint.queue.len()).sum();
+        let mut report = json!(self.settings);
+        report["seed"] = json!(self.seed);
+        report["queued"] = json!(queued);
+        report["in_flight"] = json!(self.in_flight);
+        report
+    }
+
+    /// Whether the next event, of this type, is to be lost; counts it.
+    pub fn drops(&mut self, kind: &str) -> bool {
+        if self.settings.drop_types.iter().any(|dropped| dropped == kind) {
+            return true;
+        }
+        let drops = self.settings.drop_next > 0;
+        self.settings.drop_next = self.settings.drop_next.saturating_sub(1);
+        drops
+    }
+
+    /// Sends an event on its way to every endpoint.
+    pub fn enqueue(&mut self, event: &str, now: Instant) {
+        for index in 0..self.endpoints.len() {
+            for _ in 0..=self.settings.duplicate {
+                let spread = if self.settings.shuffle {
+                    self.dice.random_range(0..=SHUFFLE_WINDOW_MS)
+                } else {
+                    0
+                };
+                let due = now + Duration::from_millis(self.settings.delay_ms + spread);
+                let delivery = Delivery {
+                    event: event.to_owned(),
+                    attempts: 0,
+                    flushed: false,
+                };
+                self.queue(index, due, delivery);
+            }
+        }
+    }
+
+    /// Takes what an endpoint's sender should do next.
+    pub fn next(&mut self, endpoint: &str, now: Instant) -> Next {
+        let Self {
+            endpoints,
+            dice,
+            settings,
+            ..
+        } = self;
+        let Some(endpoint) = endpoints.iter_mut().find(|row| row.id == endpoint) else {
+            return Next::Stop;
+        };
+        let mut due = endpoint
+            .queue
+            .iter()
+            .take_while(|((at, _), _)| *at <= now)
+            .filter(|(_, delivery)| delivery.flushed || !settings.paused)
+            .map(|(key, _)| *key);
+        let key = if settings.shuffle {
+            due.choose(dice)
+        } else {
+            due.next()
+        };
+        if let Some(delivery) = key.and_then(|key| endpoint.queue.remove(&key)) {
+            self.in_flight += 1;
+            return Next::Send(delivery);
+        }
+        match endpoint.queue.keys().find(|(at, _)| *at > now) {
+            Some((at, _)) if !settings.paused => Next::Wait(*at),
+            _ => Next::Idle,
+        }
+    }
+
+    /// A try is over. A failed one is queued again, later and later, until it is given up.
+    pub fn settle(
+        &mut self,
+        endpoint: &str,
+        mut delivery: Delivery,
+        succeeded: bool,
+        age_secs: i64,
+        now: Instant,
+    ) {
+        self.in_flight -= 1;
+        if delivery.flushed {
+            self.flush.left = self.flush.left.saturating_sub(1);
+            self.flush.delivered += usize::from(succeeded);
+            self.flush.failed += usize::from(!succeeded);
+        }
+        delivery.attempts += 1;
+        delivery.flushed = false;
+        if !succeeded
+            && delivery.attempts < MAX_ATTEMPTS
+            && age_secs < GIVE_UP_AFTER_SECS
+            && let Some(index) = self.endpoints.iter().position(|row| row.id == endpoint)
+        {
+            let due = now + retry_delay(delivery.attempts);
+            self.queue(index, due, delivery);
+        }
+    }
+
+    /// Makes everything that is queued due at once, even while paused.
+    pub fn begin_flush(&mut self, now: Instant) {
+        let mut left = 0;
+        for endpoint in &mut self.endpoints {
+            for ((_, turn), mut delivery) in std::mem::take(&mut endpoint.queue) {
+                delivery.flushed = true;
+                left += 1;
+                endpoint.queue.insert((now, turn), delivery);
+            }
+        }
+        self.flush = Flush {
+            left,
+            ..Flush::default()
+        };
+    }
+
+    /// Whether the flush is over, and with it every try that was under way.
+    pub fn is_flushed(&self) -> bool {
+        self.flush.left == 0 && self.in_flight == 0
+    }
+
+    fn queue(&mut self, endpoint: usize, due: Instant, delivery: Delivery) {
+        self.next_turn += 1;
+        let turn = self.next_turn;
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
+            endpoint.queue.insert((due, turn), delivery);
+        }
+    }
+}
+
+fn retry_delay(attempts: u32) -> Duration {
+    FIRST_RETRY
+        .saturating_mul(1 << (attempts - 1).min(16))
+        .min(LAST_RETRY)
+}
+
+/// `GET /v1/webhook_endpoints`.
+pub fn list_endpoints(state: &State, call: &Call) -> Result<Value, ApiError> {
+    call.params.only(&["limit", "starting_after", "ending_before"])?;
+    let data: Vec<Value> = state
+        .webhooks
+        .endpoints()
+        .iter()
+        .rev()
+        .map(|row| render_endpoint(state, row))
+        .collect();
+    Ok(json!({ "object": "list", "url": "/v1/webhook_endpoints", "has_more": false, "data": data }))
+}
+
+/// An endpoint over the API; its secret is never told again.
+pub fn render_endpoint(state: &State, endpoint: &Endpoint) -> Value {
+    json!({
+        "id": endpoint.id, "object": "webhook_endpoint", "created": endpoint.created, "livemode": false,
+        "url": endpoint.url, "status": "enabled", "enabled_events": ["*"], "application": null, "description": null,
+        "metadata": {}, "api_version": state.webhooks.settings.api_version,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one_endpoint() -> (Webhooks, Instant) {
+        let mut webhooks = Webhooks::default();
+        webhooks.add_endpoint(
+            "we_1".into(),
+            0,
+            "http://127.0.0.1:1/".into(),
+            vec!["whsec_a".into()],
+        );
+        (webhooks, Instant::now())
+    }
+
+    fn taken(webhooks: &mut Webhooks, now: Instant) -> Vec<Delivery> {
+        std::iter::from_fn(|| match webhooks.next("we_1", now) {
+            Next::Send(delivery) => Some(delivery),
+            _ => None,
+        })
+        .collect()
+    }
+
+    #[test]
+    fn deliveries_leave_in_order_of_creation() {
+        let (mut webhooks, now) = one_endpoint();
+        (0..20).for_each(|n| webhooks.enqueue(&format!("evt_{n}"), now));
+        let order: Vec<String> = taken(&mut webhooks, now)
+            .into_iter()
+            .map(|delivery| delivery.event)
+            .collect();
+        assert_eq!(order, (0..20).map(|n| format!("evt_{n}")).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn shuffled_deliveries_leave_in_another_order_but_completely() {
+        let (mut webhooks, now) = one_endpoint();
+        webhooks.change(Change {
+            shuffle: Some(true),
+            seed: Some(7),
+            ..Change::default()
+        });
+        (0..20).for_each(|n| webhooks.enqueue(&format!("evt_{n:02}"), now));
+        let later = now + Duration::from_secs(1);
+        let mut order: Vec<String> = taken(&mut webhooks, later)
+            .into_iter()
+            .map(|delivery| delivery.event)
+            .collect();
+        let in_order: Vec<String> = (0..20).map(|n| format!("evt_{n:02}")).collect();
+        assert_ne!(order, in_order);
+        order.sort();
+        assert_eq!(order, in_order);
+    }
+
+    #[test]
+    fn a_pause_holds_everything_until_the_flush() {
+        let (mut webhooks, now) = one_endpoint();
+        webhooks.change(Change {
+            paused: Some(true),
+            duplicate: Some(Count::Switch(true)),
+            ..Change::default()
+        });
+        webhooks.enqueue("evt_1", now);
+        assert!(taken(&mut webhooks, now).is_empty());
+        webhooks.begin_flush(now);
+        let flushed = taken(&mut webhooks, now);
+        assert_eq!(flushed.len(), 2, "the event and its duplicate");
+        assert!(!webhooks.is_flushed());
+        flushed
+            .into_iter()
+            .for_each(|delivery| webhooks.settle("we_1", delivery, true, 0, now));
+        assert!(webhooks.is_flushed());
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_later_and_later_and_at_last_given_up() {
+        let (mut webhooks, mut now) = one_endpoint();
+        webhooks.enqueue("evt_1", now);
+        let mut waits = Vec::new();
+        loop {
+            match webhooks.next("we_1", now) {
+                Next::Send(delivery) => webhooks.settle("we_1", delivery, false, 0, now),
+                Next::Wait(at) => {
+                    waits.push((at - now).as_millis());
+                    now = at;
+                }
+                Next::Idle | Next::Stop => break,
+            }
+        }
+        assert_eq!(waits.len(), 29, "30 tries");
+        assert_eq!(waits[..4], [200, 400, 800, 1600]);
+        assert_eq!(waits.last(), Some(&10_000));
+    }
+
+    #[test]
+    fn an_event_older_than_three_days_is_not_tried_again() {
+        let (mut webhooks, now) = one_endpoint();
+        webhooks.enqueue("evt_1", now);
+        for delivery in taken(&mut webhooks, now) {
+            webhooks.settle("we_1", delivery, false, GIVE_UP_AFTER_SECS, now);
+        }
+        assert!(matches!(webhooks.next("we_1", now), Next::Idle));
+    }
+
+    #[test]
+    fn exactly_the_asked_number_of_events_is_lost() {
+        let mut webhooks = Webhooks::default();
+        webhooks.change(Change {
+            drop_next: Some(2),
+            ..Change::default()
+        });
+        assert_eq!(
+            [webhooks.drops("a"), webhooks.drops("a"), webhooks.drops("a")],
+            [true, true, false]
+        );
+    }
+}
