@@ -1,8 +1,12 @@
 //! `quittance`: the worker pool and every operator command.
 
 mod cli;
+mod collection;
 mod commands;
 mod context;
+mod events;
+mod generation;
+mod jobs;
 mod metrics;
 mod output;
 mod queue;

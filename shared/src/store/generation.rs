@@ -465,3 +465,21 @@ async fn audit_issued(
     .await?;
     Ok(())
 }
+
+/// The invoices that a job issued, over all its runs.
+///
+/// # Errors
+/// When the database is away.
+pub async fn issued_by(conn: &mut PgConnection, firm: FirmId, job: JobId) -> Result<Vec<InvoiceId>> {
+    Ok(sqlx::query_scalar!(
+        r#"select subject_id as "id!" from audit_events
+           where firm_id = $1 and cause_id = $2 and action = 'invoice.issued' order by id"#,
+        firm.0,
+        job.to_string()
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(InvoiceId)
+    .collect())
+}

@@ -9,6 +9,7 @@ pub mod generation;
 pub mod inbox;
 pub mod jobs;
 pub mod migrations;
+pub mod payment_methods;
 pub mod payments;
 pub mod roles;
 pub mod routes;

@@ -332,3 +332,23 @@ pub async fn lock_invoice(conn: &mut PgConnection, firm: FirmId, invoice: Invoic
     .await?;
     Ok(())
 }
+
+/// Whether a chargeback on one of the invoice's payments is open or lost.
+///
+/// # Errors
+/// When the database is away.
+pub async fn has_standing_chargeback(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    invoice: InvoiceId,
+) -> Result<bool> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (select 1 from disputes d join payments p on p.firm_id = d.firm_id and p.id = d.payment_id
+             where p.firm_id = $1 and p.invoice_id = $2 and d.kind = 'chargeback'
+               and (d.outcome is null or d.outcome = 'lost')) as "standing!""#,
+        firm.0,
+        invoice.0
+    )
+    .fetch_one(conn)
+    .await?)
+}

@@ -16,7 +16,7 @@ use shared::{
 use sqlx::PgConnection;
 
 use super::retry::Retry;
-use crate::context::Context;
+use crate::{context::Context, stripe};
 
 /// A job as its handler sees it.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct Job {
     pub attempt: i32,
     /// Runs that its row allows.
     pub max_attempts: i32,
+    /// When it was enqueued, business time.
+    pub created_at: DateTime<Utc>,
     /// When it was due, business time.
     pub run_at: DateTime<Utc>,
     /// W3C trace context of whoever enqueued it.
@@ -221,4 +223,15 @@ pub trait ExternalJob: Send + Sync + 'static {
 
     /// Does it. May be cancelled at any await: a half-done call is found again by looking it up, never assumed.
     fn run(cx: &Context, claim: &Claim) -> impl Future<Output = Result<Outcome, JobError>> + Send;
+}
+
+impl From<stripe::Error> for JobError {
+    fn from(error: stripe::Error) -> Self {
+        let message = error.to_string();
+        match error.class() {
+            stripe::Class::Retry => JobError::Retry { message },
+            stripe::Class::Snooze(delay) => JobError::RetryAfter { delay, message },
+            stripe::Class::Fail => JobError::Fail { message },
+        }
+    }
 }

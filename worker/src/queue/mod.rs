@@ -2,3 +2,7 @@
 pub mod job;
 pub mod registry;
 pub mod retry;
+
+pub use job::{Claim, ExternalJob, Job, JobError, Outcome, TransactionalJob};
+pub use registry::Registry;
+pub use retry::{Attempts, Retry, hours, minutes, secs};

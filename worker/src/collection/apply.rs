@@ -1,0 +1,374 @@
+//! Writes what an observation means: payment, attempt, cycle, audit and follow-up jobs, in the caller's transaction.
+
+use chrono::{DateTime, Duration, Utc};
+use serde_json::{Value, json};
+use shared::{
+    domain::collection::{
+        AttemptChange, AttemptState, AttemptView, CycleChange, CycleState, IntentSeen, Note, Observed,
+        Source, observe, technical as technical_change,
+    },
+    ids::FirmId,
+    store::{
+        audit::{self, Actor, Cause, Entry, Severity},
+        cycles::{self, AttemptOutcome, Cycle},
+        decisions::{self, Decision},
+        payments::{self, NewPayment},
+    },
+};
+use sqlx::PgConnection;
+
+use crate::queue::JobError;
+
+/// A payment that Stripe is still processing is looked up this much later, should the webhook be lost.
+const PROCESSING_LOOKUP: Duration = Duration::hours(1);
+/// First lookup of an unknown outcome: Stripe needs a moment to finish what it was doing.
+const UNKNOWN_LOOKUP: Duration = Duration::seconds(10);
+
+/// What an observation changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Something did.
+    pub changed: bool,
+    /// Where the open attempt stands now, if it was touched.
+    pub attempt: Option<AttemptState>,
+}
+
+/// The firm, the time and the reason of a change.
+#[derive(Clone, Copy, Debug)]
+pub struct At<'a> {
+    /// Whose rows.
+    pub firm: FirmId,
+    /// Business time.
+    pub now: DateTime<Utc>,
+    /// Event or job.
+    pub cause: &'a Cause,
+}
+
+/// Applies a PaymentIntent that we saw to its cycle, which the caller holds locked.
+///
+/// # Errors
+/// When the database is away or a guard refuses.
+pub async fn apply(
+    conn: &mut PgConnection,
+    at: At<'_>,
+    cycle: &Cycle,
+    seen: &IntentSeen,
+    source: Source,
+    request_id: Option<&str>,
+) -> Result<Applied, JobError> {
+    let observed = observe(
+        &cycle.view,
+        &cycle.attempts,
+        &cycle.payments,
+        seen,
+        source,
+        at.now,
+    );
+    write(conn, at, cycle, Some(seen), &observed, request_id).await
+}
+
+/// Records that the open attempt had no effect, as Stripe's own answer shows; it is made again within minutes.
+///
+/// # Errors
+/// When the database is away or a guard refuses.
+pub async fn technical(
+    conn: &mut PgConnection,
+    at: At<'_>,
+    cycle: &Cycle,
+    attempt: &AttemptView,
+    request_id: Option<&str>,
+) -> Result<Applied, JobError> {
+    let observed = technical_change(&cycle.view, &cycle.attempts, attempt, at.now);
+    write(conn, at, cycle, None, &observed, request_id).await
+}
+
+/// Records that nobody knows how the open attempt ended, and has it looked up.
+///
+/// # Errors
+/// When the database is away or a guard refuses.
+pub async fn unknown(
+    conn: &mut PgConnection,
+    at: At<'_>,
+    cycle: &Cycle,
+    attempt: &AttemptView,
+    request_id: Option<&str>,
+) -> Result<Applied, JobError> {
+    if attempt.state != AttemptState::Unknown {
+        let outcome = AttemptOutcome {
+            request_id,
+            ..AttemptOutcome::default()
+        };
+        cycles::update_attempt(conn, at.firm, attempt.id, AttemptState::Unknown, &outcome, at.now).await?;
+        record_audit(
+            conn,
+            at,
+            cycle,
+            "payment.unknown",
+            Severity::Warning,
+            json!({"attempt": attempt.id}),
+        )
+        .await?;
+    }
+    if !cycle.view.state.is_final() && cycle.view.state != CycleState::Unknown {
+        let change = CycleChange {
+            state: CycleState::Unknown,
+            reason: None,
+            first_failed_at: cycle.view.first_failed_at,
+            next: None,
+        };
+        cycles::update_cycle(conn, at.firm, cycle, &change).await?;
+    }
+    cycles::enqueue_reconcile(conn, at.firm, cycle, attempt.id, at.now + UNKNOWN_LOOKUP).await?;
+    Ok(Applied {
+        changed: true,
+        attempt: Some(AttemptState::Unknown),
+    })
+}
+
+/// Ends the open attempt (if any) as our own fault and stops the cycle until a person has looked.
+///
+/// # Errors
+/// When the database is away or a guard refuses.
+pub async fn hold(
+    conn: &mut PgConnection,
+    at: At<'_>,
+    cycle: &Cycle,
+    code: &str,
+    request_id: Option<&str>,
+) -> Result<Applied, JobError> {
+    if let Some(attempt) = cycle.open_attempt() {
+        let outcome = AttemptOutcome {
+            request_id,
+            class: Some("bug"),
+            codes: [Some(code), None, None, None],
+            charge: None,
+        };
+        cycles::update_attempt(
+            conn,
+            at.firm,
+            attempt.id,
+            AttemptState::Declined,
+            &outcome,
+            at.now,
+        )
+        .await?;
+    }
+    if !cycle.view.state.is_final() {
+        let change = CycleChange {
+            state: CycleState::Paused,
+            reason: Some(format!("rejected_request:{code}")),
+            first_failed_at: cycle.view.first_failed_at,
+            next: None,
+        };
+        cycles::update_cycle(conn, at.firm, cycle, &change).await?;
+    }
+    record_audit(
+        conn,
+        at,
+        cycle,
+        "payment.failed",
+        Severity::Critical,
+        json!({"class": "bug", "code": code}),
+    )
+    .await?;
+    Ok(Applied {
+        changed: true,
+        attempt: Some(AttemptState::Declined),
+    })
+}
+
+async fn write(
+    conn: &mut PgConnection,
+    at: At<'_>,
+    cycle: &Cycle,
+    seen: Option<&IntentSeen>,
+    observed: &Observed,
+    request_id: Option<&str>,
+) -> Result<Applied, JobError> {
+    if let (Some((charge, amount)), Some(seen)) = (&observed.payment, seen) {
+        let new = NewPayment {
+            client: cycle.client,
+            invoice: cycle.invoice,
+            intent: &seen.id,
+            charge,
+            amount: *amount,
+        };
+        if payments::record(conn, at.firm, at.now, &new, at.cause)
+            .await?
+            .is_some()
+        {
+            let meta = json!({"charge": charge, "amount_minor": amount.minor(), "currency": amount.currency().as_str()});
+            record_audit(conn, at, cycle, "payment.succeeded", Severity::Info, meta).await?;
+        }
+    }
+    if let Some(change) = &observed.attempt {
+        write_attempt(conn, at, cycle, change, request_id).await?;
+    }
+    if let Some(change) = &observed.cycle {
+        cycles::update_cycle(conn, at.firm, cycle, change).await?;
+        tell_cycle(conn, at, cycle, observed, change).await?;
+    }
+    if let Some(note) = observed.note {
+        tell_note(conn, at, cycle, note).await?;
+    }
+    // A card that was replaced while its predecessor was being declined need not wait for anyone.
+    if let (Some(change), Some(CycleState::MethodRequired)) =
+        (&observed.attempt, observed.cycle.as_ref().map(|c| c.state))
+    {
+        if cycles::method_refused(conn, at.firm, change.id).await? {
+            cycles::method_updated(conn, at.firm, cycle.client, at.now, at.cause).await?;
+        }
+    }
+    Ok(Applied {
+        changed: !observed.is_nothing(),
+        attempt: observed.attempt.as_ref().map(|a| a.state),
+    })
+}
+
+async fn write_attempt(
+    conn: &mut PgConnection,
+    at: At<'_>,
+    cycle: &Cycle,
+    change: &AttemptChange,
+    request_id: Option<&str>,
+) -> Result<(), JobError> {
+    let class = cycles::class_word(change.state, change.class);
+    let codes = change.codes.as_ref();
+    let outcome = AttemptOutcome {
+        charge: change.charge.as_deref(),
+        request_id,
+        class,
+        codes: [
+            codes.and_then(|c| c.code.as_deref()),
+            codes.and_then(|c| c.decline_code.as_deref()),
+            codes.and_then(|c| c.advice_code.as_deref()),
+            codes.and_then(|c| c.network_decline_code.as_deref()),
+        ],
+    };
+    cycles::update_attempt(conn, at.firm, change.id, change.state, &outcome, at.now).await?;
+    let meta = json!({"attempt": change.id, "charge": change.charge, "class": class, "rule": change.rule,
+                      "code": outcome.codes[0], "decline_code": outcome.codes[1]});
+    match change.state {
+        AttemptState::Declined => {
+            record_audit(conn, at, cycle, "payment.failed", Severity::Warning, meta).await?;
+        }
+        AttemptState::Technical => {
+            record_audit(conn, at, cycle, "payment.failed", Severity::Info, meta).await?;
+        }
+        AttemptState::ActionRequired => {
+            record_audit(
+                conn,
+                at,
+                cycle,
+                "payment.action_required",
+                Severity::Warning,
+                meta,
+            )
+            .await?;
+        }
+        AttemptState::Processing => {
+            cycles::enqueue_reconcile(conn, at.firm, cycle, change.id, at.now + PROCESSING_LOOKUP).await?;
+        }
+        AttemptState::Succeeded
+        | AttemptState::Canceled
+        | AttemptState::Created
+        | AttemptState::Sent
+        | AttemptState::Unknown => {}
+    }
+    Ok(())
+}
+
+/// What the cycle does next, as audit and as a decision that `why-not` can show.
+async fn tell_cycle(
+    conn: &mut PgConnection,
+    at: At<'_>,
+    cycle: &Cycle,
+    observed: &Observed,
+    change: &CycleChange,
+) -> Result<(), JobError> {
+    let class = observed
+        .attempt
+        .as_ref()
+        .and_then(|a| cycles::class_word(a.state, a.class));
+    match (&change.next, change.state) {
+        (Some(next), _) => {
+            let meta = json!({"cycle": cycle.id, "step": next.step, "trigger": next.trigger.as_str(), "at": next.at, "class": class});
+            record_audit(conn, at, cycle, "retry.scheduled", Severity::Info, meta).await?;
+        }
+        (None, CycleState::Exhausted) => {
+            record_audit(
+                conn,
+                at,
+                cycle,
+                "retry.exhausted",
+                Severity::Critical,
+                json!({"cycle": cycle.id}),
+            )
+            .await?;
+        }
+        (None, _) => {}
+    }
+    if observed
+        .attempt
+        .as_ref()
+        .is_some_and(|a| matches!(a.state, AttemptState::Declined | AttemptState::Technical))
+    {
+        let rule = observed.attempt.as_ref().and_then(|a| a.rule);
+        let decision = Decision {
+            subject_kind: "invoice",
+            subject: cycle.invoice.0,
+            kind: "retry",
+            outcome: change.state.as_str(),
+            reason_code: class.unwrap_or("technical"),
+            predicates: json!([
+                {"name": "failure_class", "ok": null, "value": {"class": class, "rule": rule}},
+                {"name": "next_attempt", "ok": change.next.is_some(), "value": change.next.as_ref().map(|n| json!({"at": n.at, "step": n.step}))},
+            ]),
+            cause: at.cause,
+        };
+        decisions::record(conn, at.firm, at.now, &decision).await?;
+    }
+    Ok(())
+}
+
+async fn tell_note(conn: &mut PgConnection, at: At<'_>, cycle: &Cycle, note: Note) -> Result<(), JobError> {
+    let (action, severity, note) = match note {
+        Note::MoneyAfterEnd => ("payment.resolved", Severity::Critical, "money_after_cancel"),
+        Note::FailureWithoutAttempt => ("payment.failed", Severity::Info, "failure_without_attempt"),
+        Note::UnexpectedStatus => ("payment.unknown", Severity::Critical, "unexpected_intent_status"),
+    };
+    record_audit(
+        conn,
+        at,
+        cycle,
+        action,
+        severity,
+        json!({"cycle": cycle.id, "note": note}),
+    )
+    .await
+}
+
+async fn record_audit(
+    conn: &mut PgConnection,
+    at: At<'_>,
+    cycle: &Cycle,
+    action: &str,
+    severity: Severity,
+    meta: Value,
+) -> Result<(), JobError> {
+    let actor = if at.cause.kind == "event" {
+        Actor::Stripe
+    } else {
+        Actor::System
+    };
+    let entry = Entry {
+        action,
+        severity,
+        actor,
+        subject_kind: "invoice",
+        subject: cycle.invoice.0,
+        cause: at.cause,
+        meta,
+    };
+    Ok(audit::record(conn, at.firm, at.now, &entry).await?)
+}

@@ -1,0 +1,293 @@
+//! A run of package generation over one firm: the same code for the dry run, the job and the plan's hash.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use shared::{
+    domain::{
+        generate::{Approval, EngagementFacts, EngagementStatus, PlanItem, Planned, plan},
+        period::Terms,
+    },
+    ids::{EngagementId, InvoiceId},
+    store::{
+        self,
+        audit::Cause,
+        decisions::{self, Decision},
+        generation::{self, EngagementRow, FirmContext, Generated, PlannedInvoice},
+    },
+};
+use sqlx::PgConnection;
+
+/// Engagements per transaction: short enough not to hold locks for long, long enough to share the commit.
+pub const CHUNK: i64 = 500;
+
+/// First and last day of a period, half-open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Days {
+    /// First day.
+    pub start: NaiveDate,
+    /// First day no longer in it.
+    pub end: NaiveDate,
+}
+
+/// An invoice that a run made, or would make.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Bill {
+    /// The invoice, in a real run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invoice: Option<InvoiceId>,
+    /// The engagement, by its `external_id` where it has one.
+    pub engagement: String,
+    /// What it bills.
+    pub period: Days,
+    /// Total in minor units.
+    pub total_minor: i64,
+    /// Its currency.
+    pub currency: String,
+    /// What a person should look at before it goes out.
+    pub warnings: Vec<serde_json::Value>,
+}
+
+/// An engagement, or a period of it, that is not billed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skip {
+    /// The engagement, by its `external_id` where it has one.
+    pub engagement: String,
+    /// Which period, where the reason is not the engagement's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub period: Option<Days>,
+    /// Why.
+    pub reason_code: String,
+}
+
+/// What a run did, or would do.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Billed.
+    pub bills: Vec<Bill>,
+    /// Not billed.
+    pub skipped: Vec<Skip>,
+    /// What the hash of the plan is made of.
+    #[serde(skip)]
+    pub items: Vec<PlanItem>,
+}
+
+impl Report {
+    /// Adds another's.
+    pub fn extend(&mut self, other: Report) {
+        self.bills.extend(other.bills);
+        self.skipped.extend(other.skipped);
+        self.items.extend(other.items);
+    }
+}
+
+/// What a run is asked to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// The firm's local date to plan for; its today unless told.
+    pub as_of: Option<NaiveDate>,
+    /// How much may be billed in arrears.
+    pub approval: Approval,
+}
+
+/// Plans and issues the next [`CHUNK`] engagements of a firm in the caller's transaction, which a dry run rolls back.
+/// Returns the last engagement looked at, `None` when there were no more.
+///
+/// # Errors
+/// When the database is away or a guard refuses.
+pub async fn chunk(
+    conn: &mut PgConnection,
+    firm: &FirmContext,
+    order: Order,
+    after: Option<EngagementId>,
+    now: DateTime<Utc>,
+    cause: &Cause,
+) -> store::Result<(Option<EngagementId>, Report)> {
+    let rows = generation::engagements_after(conn, firm.id, after, CHUNK).await?;
+    let last = rows.last().map(|r| r.id);
+    let as_of = order.as_of.unwrap_or(firm.today);
+    let mut wanted = Wanted::default();
+    for row in in_order_of_start(&rows) {
+        wanted.plan(row, firm, as_of, order.approval)?;
+    }
+    let generated = generation::issue(conn, firm, &wanted.invoices, now, cause).await?;
+    let report = wanted.report(&generated);
+    record(conn, firm, now, &rows, &wanted, &report, cause).await?;
+    Ok((last, report))
+}
+
+/// Versions of one lineage in order of their start: what the earlier one bills, the later one must not.
+fn in_order_of_start(rows: &[EngagementRow]) -> Vec<&EngagementRow> {
+    let mut rows: Vec<&EngagementRow> = rows.iter().collect();
+    rows.sort_by_key(|r| (r.starts_on, r.id));
+    rows
+}
+
+/// The plan of a chunk.
+#[derive(Default)]
+struct Wanted {
+    invoices: Vec<PlannedInvoice>,
+    bills: Vec<Bill>,
+    items: Vec<PlanItem>,
+    skipped: Vec<Skip>,
+    /// Subject, outcome, reason and predicates of each decision.
+    decided: Vec<(EngagementId, &'static str, String, serde_json::Value)>,
+    /// Planned in this chunk, by lineage.
+    planned: HashMap<uuid::Uuid, Vec<(EngagementId, NaiveDate, NaiveDate)>>,
+}
+
+impl Wanted {
+    fn plan(
+        &mut self,
+        row: &EngagementRow,
+        firm: &FirmContext,
+        as_of: NaiveDate,
+        approval: Approval,
+    ) -> store::Result<()> {
+        let facts = self.facts(row, firm)?;
+        let plan = plan(&facts, as_of, approval);
+        let predicates = json!(plan.predicates);
+        for planned in plan.planned {
+            match planned {
+                Planned::Bill { period, fee } => {
+                    self.planned
+                        .entry(row.lineage)
+                        .or_default()
+                        .push((row.id, period.start, period.end));
+                    self.items.push(PlanItem {
+                        engagement: row.id.to_string(),
+                        period_start: period.start,
+                        period_end: period.end,
+                        total: fee.amount,
+                    });
+                    self.bills.push(Bill {
+                        invoice: None,
+                        engagement: row.label.clone(),
+                        period: Days {
+                            start: period.start,
+                            end: period.end,
+                        },
+                        total_minor: fee.amount.minor(),
+                        currency: fee.amount.currency().as_str().to_owned(),
+                        warnings: fee.warnings.iter().map(|w| json!(w)).collect(),
+                    });
+                    self.invoices.push(PlannedInvoice {
+                        engagement: row.id,
+                        client: row.client,
+                        customer: row.customer.clone(),
+                        source: row.pricing_mode.clone(),
+                        start: period.start,
+                        end: period.end,
+                        amount: fee.amount,
+                        derivation: fee.derivation,
+                        autopay: row.autopay,
+                        charge_on_due: row.charge_timing == "on_due",
+                    });
+                    self.decided
+                        .push((row.id, "bill", "due".into(), predicates.clone()));
+                }
+                Planned::Skip { period, reason } => {
+                    self.skipped.push(Skip {
+                        engagement: row.label.clone(),
+                        period: period.map(|p| Days {
+                            start: p.start,
+                            end: p.end,
+                        }),
+                        reason_code: reason.as_str().to_owned(),
+                    });
+                    self.decided
+                        .push((row.id, "skip", reason.as_str().to_owned(), predicates.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn facts(&self, row: &EngagementRow, firm: &FirmContext) -> store::Result<EngagementFacts> {
+        let word = |e: shared::domain::words::UnknownWord| {
+            store::Error::Other(sqlx::Error::Decode(e.to_string().into()))
+        };
+        let mut lineage_billed = row.lineage_billed.clone();
+        let planned = self.planned.get(&row.lineage).into_iter().flatten();
+        lineage_billed.extend(planned.filter(|p| p.0 != row.id).map(|p| (p.1, p.2)));
+        Ok(EngagementFacts {
+            terms: Terms {
+                cadence: row.cadence.parse().map_err(word)?,
+                anchor: row.anchor.parse().map_err(word)?,
+                proration: row.proration.parse().map_err(word)?,
+                starts_on: row.starts_on,
+                ends_on: row.ends_on,
+                fee: row.fee,
+            },
+            status: row.status.parse::<EngagementStatus>().map_err(word)?,
+            signed: row.status != "draft",
+            client_parked: row.client_parked,
+            firm_invoicing_paused: firm.paused,
+            billed: row.billed.clone(),
+            lineage_billed,
+        })
+    }
+
+    /// What came of it: a period that somebody else billed in between is skipped, not an error.
+    fn report(&self, generated: &[Generated]) -> Report {
+        let mut report = Report {
+            bills: Vec::new(),
+            skipped: self.skipped.clone(),
+            items: self.items.clone(),
+        };
+        for (bill, generated) in self.bills.iter().zip(generated) {
+            match generated {
+                Generated::Issued(id) => report.bills.push(Bill {
+                    invoice: Some(*id),
+                    ..bill.clone()
+                }),
+                Generated::AlreadyBilled => report.skipped.push(Skip {
+                    engagement: bill.engagement.clone(),
+                    period: Some(bill.period),
+                    reason_code: "already_billed".into(),
+                }),
+            }
+        }
+        report
+    }
+}
+
+/// Records why each engagement was billed or not. What is merely not due, or billed already, says so once a chunk has
+/// something else to say about it too: a nightly run over thousands of settled engagements writes nothing.
+async fn record(
+    conn: &mut PgConnection,
+    firm: &FirmContext,
+    now: DateTime<Utc>,
+    rows: &[EngagementRow],
+    wanted: &Wanted,
+    report: &Report,
+    cause: &Cause,
+) -> store::Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    let first_time: std::collections::HashSet<EngagementId> = rows
+        .iter()
+        .filter(|r| r.billed.is_empty())
+        .map(|r| r.id)
+        .collect();
+    let decisions: Vec<Decision<'_>> = wanted
+        .decided
+        .iter()
+        .filter(|(id, _, reason, _)| reason != "already_billed" || first_time.contains(id))
+        .filter(|(id, outcome, reason, _)| seen.insert((*id, *outcome, reason.as_str())))
+        .map(|(id, outcome, reason, predicates)| Decision {
+            subject_kind: "engagement",
+            subject: id.0,
+            kind: "generate_package",
+            outcome,
+            reason_code: reason,
+            predicates: predicates.clone(),
+            cause,
+        })
+        .collect();
+    if decisions.is_empty() && report.bills.is_empty() {
+        return Ok(());
+    }
+    decisions::record_all(conn, firm.id, now, &decisions).await
+}

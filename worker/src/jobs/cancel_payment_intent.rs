@@ -1,0 +1,76 @@
+//! Cancels the PaymentIntent of a cycle that was given up.
+//! Trigger: automatic payment switched off, paid otherwise, void.
+//! Effect: one cancel call.
+//! Idempotent: key per cycle; an intent that is canceled already says so.
+//! Gives up: an intent that has succeeded cannot be canceled; its money is recorded instead.
+
+use std::time::Duration;
+
+use serde_json::json;
+use shared::{
+    domain::collection::Source,
+    store::{audit::Cause, cycles, jobs::Queue},
+};
+
+use super::{CycleArgs, firm_of};
+use crate::{
+    collection::{self, At},
+    context::Context,
+    queue::{Attempts, Claim, ExternalJob, JobError, Outcome, Retry, hours, secs},
+    stripe::{self, IdempotencyKey},
+};
+
+/// See the head of this file.
+pub struct CancelPaymentIntent;
+
+impl ExternalJob for CancelPaymentIntent {
+    const KIND: &'static str = cycles::CANCEL_INTENT;
+    const QUEUE: Queue = Queue::Charges;
+    const RETRY: Retry = Retry::exponential(Attempts(100), secs(10), hours(1));
+    const TIME_LIMIT: Duration = Duration::from_secs(120);
+
+    async fn run(cx: &Context, claim: &Claim) -> Result<Outcome, JobError> {
+        let args: CycleArgs = claim.job.args()?;
+        let firm = firm_of(&claim.job)?;
+        let cause = Cause::job(claim.job.id);
+        let mut tx = cx.db.firm(firm).await?;
+        let Some(cycle) = cycles::lock(&mut tx, firm, args.cycle_id).await? else {
+            return Err(JobError::fail("no such collection cycle"));
+        };
+        tx.rollback().await?;
+        let Some(intent) = &cycle.intent else {
+            return Ok(Outcome::AlreadyApplied("no PaymentIntent was created"));
+        };
+        let seen = match cx
+            .stripe
+            .cancel_payment_intent(intent, &IdempotencyKey::cancel(cycle.id))
+            .await
+        {
+            Ok(seen) => seen,
+            Err(stripe::Error::UnexpectedState { .. } | stripe::Error::Unknown { .. }) => {
+                cx.stripe.payment_intent(intent).await?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let seen_intent = collection::intent_seen(&seen)?;
+        let mut tx = cx.db.firm(firm).await?;
+        claim.guard(&mut tx).await?;
+        let Some(cycle) = cycles::lock(&mut tx, firm, args.cycle_id).await? else {
+            return Err(JobError::fail("no such collection cycle"));
+        };
+        let at = At {
+            firm,
+            now: tx.now(),
+            cause: &cause,
+        };
+        collection::apply(&mut tx, at, &cycle, &seen_intent, Source::Event, None).await?;
+        tx.commit().await?;
+        match seen.status.as_str() {
+            "canceled" | "succeeded" => Ok(Outcome::Done(json!({"intent": seen.status}))),
+            // processing cannot be canceled: its end decides
+            other => Err(JobError::retry(format!(
+                "the PaymentIntent is {other} and cannot be canceled yet"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! Makes the next attempt to collect an invoice.
+//! Trigger: the invoice was issued, a step of the retry policy falls due, a card was replaced.
+//! Effect: at most one confirmation of the cycle's PaymentIntent.
+//! Idempotent: the attempt is written down before anything is sent; its key derives from its id; an attempt that was sent
+//! and whose end is not known is looked up, never sent again; one PaymentIntent captures at most once whatever we do.
+//! Gives up: a decline moves the cycle on; our own faults pause it for a person; the rest is tried again.
+
+use std::time::Duration;
+
+use serde_json::json;
+use shared::{
+    domain::collection::{
+        AttemptState, AttemptView, ChargeDecision, CycleChange, CycleState, Source, decide_charge,
+    },
+    ids::{AttemptId, FirmId},
+    money::Money,
+    store::{
+        audit::{self, Actor, Cause, Entry, Severity},
+        cycles::{self, Cycle, NewAttempt},
+        decisions::{self, Decision},
+        jobs::Queue,
+    },
+};
+
+use super::{CycleArgs, firm_of};
+use crate::{
+    collection::{self, At},
+    context::Context,
+    queue::{Attempts, Claim, ExternalJob, JobError, Outcome, Retry, hours, secs},
+    stripe::{self, CreateIntent, IdempotencyKey, PaymentIntent},
+};
+
+/// See the head of this file.
+pub struct CollectInvoice;
+
+impl ExternalJob for CollectInvoice {
+    const KIND: &'static str = cycles::COLLECT;
+    const QUEUE: Queue = Queue::Charges;
+    const RETRY: Retry = Retry::exponential(Attempts(25), secs(10), hours(1));
+    /// Three calls of at most 60 s with their waiting for a turn.
+    const TIME_LIMIT: Duration = Duration::from_secs(240);
+
+    async fn run(cx: &Context, claim: &Claim) -> Result<Outcome, JobError> {
+        let args: CycleArgs = claim.job.args()?;
+        let firm = firm_of(&claim.job)?;
+        let run = Run {
+            cx,
+            claim,
+            firm,
+            args,
+            cause: Cause::job(claim.job.id),
+        };
+        match run.begin().await? {
+            Begin::Nothing(outcome) => Ok(outcome),
+            Begin::Lookup(cycle) => run.look_up(&cycle).await,
+            Begin::Confirm { cycle, attempt } => run.charge(cycle, attempt).await,
+        }
+    }
+}
+
+/// One run of the job.
+struct Run<'a> {
+    cx: &'a Context,
+    claim: &'a Claim,
+    firm: FirmId,
+    args: CycleArgs,
+    cause: Cause,
+}
+
+/// What the first transaction found.
+enum Begin {
+    /// Nothing to send.
+    Nothing(Outcome),
+    /// An attempt was sent by a run that did not live to see its end.
+    Lookup(Box<Cycle>),
+    /// This attempt is written down and not sent.
+    Confirm { cycle: Box<Cycle>, attempt: AttemptId },
+}
+
+impl Run<'_> {
+    /// Decides under the invoice's lock, and writes the attempt down.
+    async fn begin(&self) -> Result<Begin, JobError> {
+        let mut tx = self.cx.db.firm(self.firm).await?;
+        self.claim.guard(&mut tx).await?;
+        let Some(cycle) = cycles::lock(&mut tx, self.firm, self.args.cycle_id).await? else {
+            return Err(JobError::fail("no such collection cycle"));
+        };
+        if let Some(open) = cycle.open_attempt() {
+            let attempt = open.id;
+            return Ok(match open.state {
+                AttemptState::Created => Begin::Confirm {
+                    attempt,
+                    cycle: Box::new(cycle),
+                },
+                AttemptState::Sent | AttemptState::Unknown => Begin::Lookup(Box::new(cycle)),
+                _ => Begin::Nothing(Outcome::AlreadyApplied("an attempt is under way")),
+            });
+        }
+        let now = tx.now();
+        let facts = cycles::charge_facts(&mut tx, self.firm, cycle.id).await?;
+        let (decision, checks) = decide_charge(&facts, self.args.as_of.unwrap_or(now));
+        let record = Decision {
+            subject_kind: "invoice",
+            subject: cycle.invoice.0,
+            kind: "charge",
+            outcome: decision.outcome(),
+            reason_code: decision.reason_code(),
+            predicates: json!(checks),
+            cause: &self.cause,
+        };
+        decisions::record(&mut tx, self.firm, now, &record).await?;
+        let begin = match decision {
+            ChargeDecision::NotNow(reason) => Begin::Nothing(Outcome::AlreadyApplied(reason)),
+            ChargeDecision::Cancel(reason) => {
+                cycles::cancel(&mut tx, self.firm, &cycle, now, reason, &self.cause).await?;
+                Begin::Nothing(Outcome::Done(json!({"canceled": reason})))
+            }
+            ChargeDecision::Hold { state, reason } => {
+                let change = CycleChange {
+                    state,
+                    reason: Some(reason.to_owned()),
+                    first_failed_at: cycle.view.first_failed_at,
+                    next: None,
+                };
+                cycles::update_cycle(&mut tx, self.firm, &cycle, &change).await?;
+                Begin::Nothing(Outcome::Done(json!({"held": reason})))
+            }
+            ChargeDecision::Charge {
+                method,
+                amount,
+                step,
+                trigger,
+            } => {
+                let id = AttemptId::new();
+                let attempt = NewAttempt {
+                    id,
+                    cycle: cycle.id,
+                    seq: cycle.attempts.last().map_or(1, |a| a.seq + 1),
+                    step,
+                    trigger,
+                    method,
+                    amount,
+                    idempotency_key: IdempotencyKey::confirm(id).as_str().to_owned(),
+                };
+                cycles::insert_attempt(&mut tx, self.firm, now, &attempt).await?;
+                let in_flight = CycleChange {
+                    state: CycleState::InFlight,
+                    reason: None,
+                    first_failed_at: cycle.view.first_failed_at,
+                    next: None,
+                };
+                cycles::update_cycle(&mut tx, self.firm, &cycle, &in_flight).await?;
+                let meta = json!({"attempt": id, "step": step, "trigger": trigger.as_str(), "amount_minor": amount.minor(),
+                                  "currency": amount.currency().as_str()});
+                let entry = Entry {
+                    action: "payment.attempted",
+                    severity: Severity::Info,
+                    actor: Actor::System,
+                    subject_kind: "invoice",
+                    subject: cycle.invoice.0,
+                    cause: &self.cause,
+                    meta,
+                };
+                audit::record(&mut tx, self.firm, now, &entry).await?;
+                Begin::Confirm {
+                    cycle: Box::new(cycle),
+                    attempt: id,
+                }
+            }
+        };
+        tx.commit().await?;
+        Ok(begin)
+    }
+
+    /// Creates the intent where there is none (no money moves), brings its amount in step, confirms it.
+    async fn charge(&self, cycle: Box<Cycle>, attempt: AttemptId) -> Result<Outcome, JobError> {
+        let order = {
+            let mut tx = self.cx.db.firm(self.firm).await?;
+            cycles::attempt_order(&mut tx, self.firm, attempt).await?
+        };
+        let ready = match &cycle.intent {
+            Some(intent) if cycle.amount == order.amount => Ok(intent.clone()),
+            Some(intent) => self.change_amount(intent, attempt, order.amount).await,
+            None => self.create(&cycle, order.amount).await,
+        };
+        let intent = match ready {
+            Ok(intent) => intent,
+            Err(error) => return self.not_ready(error).await,
+        };
+        self.mark_sent(attempt, &intent, order.amount).await?;
+        let key = IdempotencyKey::parse(&order.idempotency_key).map_err(|e| JobError::fail(e.to_string()))?;
+        let answer = self
+            .cx
+            .stripe
+            .confirm_payment_intent(&intent, &order.stripe_payment_method, &key)
+            .await;
+        self.record(&intent, answer).await
+    }
+
+    async fn create(&self, cycle: &Cycle, amount: Money) -> Result<String, stripe::Error> {
+        let metadata = [
+            ("q_scope", "client_billing".to_owned()),
+            ("q_firm", self.firm.to_string()),
+            ("q_invoice", cycle.invoice.to_string()),
+            ("q_cycle", cycle.id.to_string()),
+        ];
+        let customer = cycle.customer.as_deref().unwrap_or_default();
+        let new = CreateIntent {
+            amount,
+            customer,
+            metadata: &metadata,
+        };
+        let intent = self
+            .cx
+            .stripe
+            .create_payment_intent(&new, &IdempotencyKey::create(cycle.id))
+            .await?;
+        if intent.amount != amount.minor() || intent.currency != amount.currency().as_str() {
+            return Err(stripe::Error::Invalid {
+                code: "amount_mismatch".into(),
+                param: Some("amount".into()),
+                message: format!(
+                    "asked for {} {}, got {} {}",
+                    amount.minor(),
+                    amount.currency().as_str(),
+                    intent.amount,
+                    intent.currency
+                ),
+                request_id: intent.request_id,
+            });
+        }
+        Ok(intent.id)
+    }
+
+    async fn change_amount(
+        &self,
+        intent: &str,
+        attempt: AttemptId,
+        amount: Money,
+    ) -> Result<String, stripe::Error> {
+        let key = IdempotencyKey::update(attempt, amount);
+        match self
+            .cx
+            .stripe
+            .update_payment_intent_amount(intent, amount, &key)
+            .await
+        {
+            Ok(updated) => Ok(updated.id),
+            // it is further on than we thought: confirming it tells us how far
+            Err(stripe::Error::UnexpectedState { .. }) => Ok(intent.to_owned()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// From here on the attempt's outcome is looked up, never assumed.
+    async fn mark_sent(&self, attempt: AttemptId, intent: &str, amount: Money) -> Result<(), JobError> {
+        let mut tx = self.cx.db.firm(self.firm).await?;
+        self.claim.guard(&mut tx).await?;
+        let Some(cycle) = cycles::lock(&mut tx, self.firm, self.args.cycle_id).await? else {
+            return Err(JobError::fail("no such collection cycle"));
+        };
+        let now = tx.now();
+        cycles::set_intent(&mut tx, self.firm, cycle.id, intent).await?;
+        cycles::set_amount(&mut tx, self.firm, cycle.id, amount).await?;
+        let still_wanted = cycle
+            .open_attempt()
+            .is_some_and(|a| a.id == attempt && a.state == AttemptState::Created);
+        if still_wanted && !cycle.view.state.is_final() {
+            cycles::mark_sent(&mut tx, self.firm, attempt, now).await?;
+            tx.commit().await?;
+            return Ok(());
+        }
+        // Switched off, voided or paid while the intent was being created: cancel what stands at Stripe.
+        let job = shared::store::jobs::NewJob::new(
+            Queue::Charges,
+            cycles::CANCEL_INTENT,
+            cycle.id.to_string(),
+            json!({"cycle_id": cycle.id}),
+            now,
+        )
+        .firm(self.firm)
+        .in_order_of(cycle.order_key());
+        shared::store::jobs::enqueue(&mut tx, &job).await?;
+        tx.commit().await?;
+        Err(JobError::retry(
+            "the cycle was given up before its attempt was sent",
+        ))
+    }
+
+    /// Nothing was confirmed: the same attempt is made again, or a person must look.
+    async fn not_ready(&self, error: stripe::Error) -> Result<Outcome, JobError> {
+        match error {
+            // creating and updating move no money, and are repeated with the same key
+            stripe::Error::Unknown { .. } => Err(JobError::retry(error.to_string())),
+            stripe::Error::NotSent { .. }
+            | stripe::Error::Unavailable { .. }
+            | stripe::Error::Auth { .. } => self.settle(|attempt| Settle::Technical(attempt), &error).await,
+            stripe::Error::Declined(_)
+            | stripe::Error::NotFound { .. }
+            | stripe::Error::UnexpectedState { .. }
+            | stripe::Error::Invalid { .. } => self.settle(|_| Settle::Hold, &error).await,
+        }
+    }
+
+    /// Records the answer to the confirmation.
+    async fn record(&self, intent: &str, answer: stripe::Call<PaymentIntent>) -> Result<Outcome, JobError> {
+        match answer {
+            Ok(seen) => self.observe(&seen, Source::Response).await,
+            Err(stripe::Error::Declined(decline)) => match &decline.intent {
+                Some(seen) if seen.last_payment_error.is_some() => self.observe(seen, Source::Response).await,
+                _ => {
+                    let seen = collection::declined_without_intent(intent, &decline);
+                    self.apply(&seen, Source::Response, decline.request_id.as_deref())
+                        .await
+                }
+            },
+            Err(stripe::Error::UnexpectedState {
+                intent: Some(seen), ..
+            }) => self.observe(&seen, Source::Lookup).await,
+            Err(
+                error @ (stripe::Error::Unknown { .. }
+                | stripe::Error::UnexpectedState { .. }
+                | stripe::Error::Unavailable { .. }),
+            ) => self.settle(Settle::Unknown, &error).await,
+            Err(error @ (stripe::Error::NotSent { .. } | stripe::Error::Auth { .. })) => {
+                self.settle(Settle::Technical, &error).await
+            }
+            Err(error @ (stripe::Error::Invalid { .. } | stripe::Error::NotFound { .. })) => {
+                self.settle(|_| Settle::Hold, &error).await
+            }
+        }
+    }
+
+    async fn observe(&self, seen: &PaymentIntent, source: Source) -> Result<Outcome, JobError> {
+        let request_id = seen.request_id.clone();
+        self.apply(&collection::intent_seen(seen)?, source, request_id.as_deref())
+            .await
+    }
+
+    async fn apply(
+        &self,
+        seen: &shared::domain::collection::IntentSeen,
+        source: Source,
+        request_id: Option<&str>,
+    ) -> Result<Outcome, JobError> {
+        let mut tx = self.cx.db.firm(self.firm).await?;
+        self.claim.guard(&mut tx).await?;
+        let Some(cycle) = cycles::lock(&mut tx, self.firm, self.args.cycle_id).await? else {
+            return Err(JobError::fail("no such collection cycle"));
+        };
+        let at = At {
+            firm: self.firm,
+            now: tx.now(),
+            cause: &self.cause,
+        };
+        let applied = collection::apply(&mut tx, at, &cycle, seen, source, request_id).await?;
+        // Nothing settled: the attempt is out there, and only another look will tell.
+        if let (Some(open), None) = (
+            cycle.open_attempt().filter(|a| a.state != AttemptState::Created),
+            applied.attempt,
+        ) {
+            collection::unknown(&mut tx, at, &cycle, open, request_id).await?;
+        }
+        tx.commit().await?;
+        Ok(Outcome::Done(
+            json!({"attempt": applied.attempt.map(AttemptState::as_str)}),
+        ))
+    }
+
+    async fn settle(
+        &self,
+        how: impl Fn(AttemptView) -> Settle,
+        error: &stripe::Error,
+    ) -> Result<Outcome, JobError> {
+        tracing::warn!(cycle.id = %self.args.cycle_id, error = %error, "a charge did not go through");
+        let mut tx = self.cx.db.firm(self.firm).await?;
+        self.claim.guard(&mut tx).await?;
+        let Some(cycle) = cycles::lock(&mut tx, self.firm, self.args.cycle_id).await? else {
+            return Err(JobError::fail("no such collection cycle"));
+        };
+        // A webhook may have settled it meanwhile.
+        let Some(open) = cycle.open_attempt().cloned() else {
+            return Ok(Outcome::AlreadyApplied("settled by an event"));
+        };
+        let at = At {
+            firm: self.firm,
+            now: tx.now(),
+            cause: &self.cause,
+        };
+        let request_id = error.request_id();
+        let applied = match how(open) {
+            Settle::Technical(open) => collection::technical(&mut tx, at, &cycle, &open, request_id).await?,
+            Settle::Unknown(open) => collection::unknown(&mut tx, at, &cycle, &open, request_id).await?,
+            Settle::Hold => {
+                let code = match error {
+                    stripe::Error::Invalid { code, .. } | stripe::Error::UnexpectedState { code, .. } => {
+                        code.as_str()
+                    }
+                    stripe::Error::NotFound { .. } => "not_found",
+                    _ => "rejected",
+                };
+                collection::hold(&mut tx, at, &cycle, code, request_id).await?
+            }
+        };
+        tx.commit().await?;
+        Ok(Outcome::Done(
+            json!({"attempt": applied.attempt.map(AttemptState::as_str), "error": error.to_string()}),
+        ))
+    }
+
+    /// A run before this one sent the attempt and did not live to record its end: ask, never send again.
+    async fn look_up(&self, cycle: &Cycle) -> Result<Outcome, JobError> {
+        let Some(intent) = &cycle.intent else {
+            return Err(JobError::fail("an attempt was sent without a PaymentIntent"));
+        };
+        let seen = self.cx.stripe.payment_intent(intent).await?;
+        self.observe(&seen, Source::Lookup).await
+    }
+}
+
+/// How an attempt without an answer ends.
+enum Settle {
+    /// No effect; again within minutes.
+    Technical(AttemptView),
+    /// Nobody knows; looked up.
+    Unknown(AttemptView),
+    /// Our fault; a person must look.
+    Hold,
+}

@@ -1,0 +1,37 @@
+//! One file per job: payload, policy, handler.
+pub mod cancel_payment_intent;
+pub mod collect_invoice;
+pub mod generate_package_invoices;
+pub mod process_recurring_charges;
+pub mod process_stripe_event;
+pub mod reconcile_payment;
+
+use crate::queue::{JobError, Registry};
+
+/// Adds every job of this crate.
+#[must_use]
+pub fn register(registry: Registry) -> Registry {
+    registry
+        .transactional::<process_stripe_event::ProcessStripeEvent>()
+        .external::<generate_package_invoices::GeneratePackageInvoices>()
+        .transactional::<process_recurring_charges::ProcessRecurringCharges>()
+        .external::<collect_invoice::CollectInvoice>()
+        .external::<reconcile_payment::ReconcilePayment>()
+        .external::<cancel_payment_intent::CancelPaymentIntent>()
+}
+
+/// The payload of the jobs about one collection cycle.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+pub struct CycleArgs {
+    /// Which.
+    pub cycle_id: shared::ids::CycleId,
+    /// The time an operator asked about, instead of now.
+    #[serde(default)]
+    pub as_of: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+/// The firm that a job must have.
+fn firm_of(job: &crate::queue::Job) -> Result<shared::ids::FirmId, JobError> {
+    job.firm_id
+        .ok_or_else(|| JobError::fail(format!("{} has no firm", job.kind)))
+}

@@ -1,0 +1,242 @@
+//! Applies one event of the inbox.
+//! Trigger: the ingress stored it.   Effect: rows only; Stripe is read, never written.
+//! Idempotent: the object is fetched and applied through monotone reducers; every fact has a natural key.
+//! Gives up: an event that belongs to nothing we know is looked at again after 1 m, 5 m … 1 d, and parked after 3 days.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
+use serde_json::json;
+use shared::{
+    domain::collection::IntentSeen,
+    ids::{CycleId, FirmId},
+    store::{
+        Tx,
+        audit::Cause,
+        inbox::{self, EventState, InboxEvent},
+        jobs::Queue,
+        routes,
+    },
+};
+use uuid::Uuid;
+
+use crate::{
+    collection::At,
+    context::Context,
+    events::{self, Family, Unfetched, charge::SeenCharge, dispute::SeenDispute},
+    queue::{Attempts, Job, JobError, Outcome, Retry, TransactionalJob, hours, secs},
+    stripe::PaymentMethod,
+};
+
+/// See the head of this file.
+pub struct ProcessStripeEvent;
+
+#[derive(Deserialize)]
+struct Args {
+    event_id: String,
+}
+
+/// An event with its object as it is at Stripe now.
+pub struct Prepared {
+    event: InboxEvent,
+    found: Found,
+}
+
+enum Found {
+    /// Applied or ignored by an earlier run.
+    Settled,
+    /// Of a type that we leave alone.
+    Ignored,
+    /// Belongs to nothing that we know.
+    Unmatched,
+    /// Ours, and its object.
+    Ours(FirmId, Object),
+    /// Ours by our records, and Stripe does not know it: a person must look.
+    Gone(FirmId, String),
+}
+
+enum Object {
+    Intent(IntentSeen),
+    /// An intent whose creation is not recorded yet; its metadata names the cycle.
+    NewIntent(CycleId, IntentSeen),
+    Charge(SeenCharge),
+    Dispute(Box<SeenDispute>),
+    PaymentMethod(PaymentMethod),
+}
+
+impl TransactionalJob for ProcessStripeEvent {
+    const KIND: &'static str = "process_stripe_event";
+    const QUEUE: Queue = Queue::Events;
+    const RETRY: Retry = Retry::exponential(Attempts(25), secs(2), hours(1));
+    const TIME_LIMIT: Duration = Duration::from_secs(120);
+    type Prepared = Prepared;
+
+    async fn prepare(cx: &Context, job: &Job) -> Result<Prepared, JobError> {
+        let args: Args = job.args()?;
+        let mut conn = cx.db.pool().acquire().await.map_err(shared::store::Error::from)?;
+        let Some(event) = inbox::load(&mut conn, &args.event_id).await? else {
+            return Err(JobError::fail(format!(
+                "event {} is not in the inbox",
+                args.event_id
+            )));
+        };
+        if matches!(event.state.as_str(), "applied" | "ignored") {
+            return Ok(Prepared {
+                event,
+                found: Found::Settled,
+            });
+        }
+        let Some(family) = events::family(&event.event_type) else {
+            return Ok(Prepared {
+                event,
+                found: Found::Ignored,
+            });
+        };
+        let route = routes::find(&mut conn, &events::known_by(&event, family)).await?;
+        drop(conn);
+        let owner = match route {
+            Some((known_by, route)) if route.scope == "client_billing" => Some((route.firm, known_by, None)),
+            Some(_) => None,
+            None => {
+                named_by_metadata(&event, family).map(|(firm, cycle, intent)| (firm, intent, Some(cycle)))
+            }
+        };
+        let Some((firm, known_by, cycle)) = owner else {
+            return Ok(Prepared {
+                event,
+                found: Found::Unmatched,
+            });
+        };
+        let found = match fetch(cx, &event, family, &known_by, cycle).await {
+            Ok(object) => Found::Ours(firm, object),
+            Err(Unfetched::Gone(message)) => Found::Gone(firm, message),
+            Err(Unfetched::Failed(error)) => return Err(error),
+        };
+        Ok(Prepared { event, found })
+    }
+
+    async fn apply(_: &Context, tx: &mut Tx, job: &Job, prepared: Prepared) -> Result<Outcome, JobError> {
+        let event = prepared.event;
+        let now = tx.now();
+        match prepared.found {
+            Found::Settled => Ok(Outcome::AlreadyApplied("the event was settled before")),
+            Found::Ignored => {
+                inbox::mark(tx, &event.id, None, EventState::Ignored, None, now).await?;
+                Ok(Outcome::done())
+            }
+            Found::Unmatched => unmatched(tx, job, &event).await,
+            Found::Gone(firm, message) => {
+                inbox::mark(tx, &event.id, Some(firm), EventState::Parked, Some(&message), now).await?;
+                Ok(Outcome::Done(json!({"parked": message})))
+            }
+            Found::Ours(firm, object) => {
+                tx.set_firm(firm).await?;
+                let cause = Cause::event(&event.id);
+                let at = At {
+                    firm,
+                    now,
+                    cause: &cause,
+                };
+                let applied = match &object {
+                    Object::Intent(seen) => events::intent::apply(tx, at, seen).await?,
+                    Object::NewIntent(cycle, seen) => {
+                        events::intent::apply_to_cycle(tx, at, *cycle, seen).await?
+                    }
+                    Object::Charge(seen) => events::charge::apply(tx, at, seen).await?,
+                    Object::Dispute(seen) => events::dispute::apply(tx, at, seen).await?,
+                    Object::PaymentMethod(seen) => events::payment_method::apply(tx, at, seen).await?,
+                };
+                if !applied {
+                    return unmatched(tx, job, &event).await;
+                }
+                inbox::mark(tx, &event.id, Some(firm), EventState::Applied, None, now).await?;
+                Ok(Outcome::done())
+            }
+        }
+    }
+}
+
+async fn fetch(
+    cx: &Context,
+    event: &InboxEvent,
+    family: Family,
+    known_by: &str,
+    new_cycle: Option<CycleId>,
+) -> Result<Object, Unfetched> {
+    let object_id = event.object_id.as_deref().unwrap_or(known_by);
+    Ok(match family {
+        Family::Intent | Family::StripeInvoice => {
+            let seen = events::intent::fetch(cx, known_by).await?;
+            match new_cycle {
+                Some(cycle) => Object::NewIntent(cycle, seen),
+                None => Object::Intent(seen),
+            }
+        }
+        Family::Charge => {
+            let charge = event.facts["charge"].as_str().unwrap_or(object_id);
+            Object::Charge(events::charge::fetch(cx, charge).await?)
+        }
+        Family::Dispute => Object::Dispute(Box::new(events::dispute::fetch(cx, object_id).await?)),
+        Family::PaymentMethod => Object::PaymentMethod(events::payment_method::fetch(cx, object_id).await?),
+    })
+}
+
+/// A PaymentIntent that we created and whose id is not recorded yet says in its metadata what it is for.
+fn named_by_metadata(event: &InboxEvent, family: Family) -> Option<(FirmId, CycleId, String)> {
+    if family != Family::Intent {
+        return None;
+    }
+    let metadata = &event.facts["metadata"];
+    if metadata["q_scope"] != "client_billing" {
+        return None;
+    }
+    let id = |name: &str| metadata[name].as_str()?.parse::<Uuid>().ok();
+    Some((
+        FirmId(id("q_firm")?),
+        CycleId(id("q_cycle")?),
+        event.object_id.clone()?,
+    ))
+}
+
+/// Never guessed: looked at again for three days, then a person must.
+async fn unmatched(tx: &mut Tx, job: &Job, event: &InboxEvent) -> Result<Outcome, JobError> {
+    let now = tx.now();
+    match next_look(job.created_at, now) {
+        Some(until) => {
+            inbox::mark(
+                tx,
+                &event.id,
+                None,
+                EventState::Unmatched,
+                Some("belongs to nothing we know"),
+                now,
+            )
+            .await?;
+            Ok(Outcome::Snooze {
+                until,
+                reason: "belongs to nothing we know yet".into(),
+            })
+        }
+        None => {
+            inbox::mark(
+                tx,
+                &event.id,
+                None,
+                EventState::Parked,
+                Some("belonged to nothing we know for 3 days"),
+                now,
+            )
+            .await?;
+            Ok(Outcome::Done(json!({"parked": "unmatched"})))
+        }
+    }
+}
+
+/// 1 m, 5 m, 30 m, 2 h, 8 h, 1 d, 2 d, 3 d after it came.
+fn next_look(came_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    [1, 5, 30, 120, 480, 1_440, 2_880, 4_320]
+        .into_iter()
+        .map(|m| came_at + TimeDelta::minutes(m))
+        .find(|at| *at > now)
+}

@@ -1,0 +1,116 @@
+//! Finds out how an attempt ended whose outcome is not known.
+//! Trigger: a call without a definite answer; a payment that Stripe is still processing; the safety sweep.
+//! Effect: none at Stripe; it only reads.
+//! Idempotent: the observation goes through the same reducer as webhooks.
+//! Gives up: never by time (B-15): it looks again after 10 s, 1 m, 5 m, 1 h, 6 h, then daily, and the cycle stays blocked.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
+use shared::{
+    domain::collection::{AttemptState, Source},
+    store::{audit::Cause, cycles, jobs::Queue},
+};
+
+use super::{CycleArgs, firm_of};
+use crate::{
+    collection::{self, At},
+    context::Context,
+    queue::{Attempts, Claim, ExternalJob, JobError, Outcome, Retry, hours, secs},
+};
+
+/// See the head of this file.
+pub struct ReconcilePayment;
+
+impl ExternalJob for ReconcilePayment {
+    const KIND: &'static str = cycles::RECONCILE;
+    const QUEUE: Queue = Queue::Charges;
+    const RETRY: Retry = Retry::exponential(Attempts(1000), secs(10), hours(1));
+    const TIME_LIMIT: Duration = Duration::from_secs(120);
+
+    async fn run(cx: &Context, claim: &Claim) -> Result<Outcome, JobError> {
+        let args: CycleArgs = claim.job.args()?;
+        let firm = firm_of(&claim.job)?;
+        let cause = Cause::job(claim.job.id);
+
+        let mut tx = cx.db.firm(firm).await?;
+        let Some(cycle) = cycles::lock(&mut tx, firm, args.cycle_id).await? else {
+            return Err(JobError::fail("no such collection cycle"));
+        };
+        tx.rollback().await?;
+        let (Some(_), Some(intent)) = (cycle.open_attempt(), &cycle.intent) else {
+            return Ok(Outcome::AlreadyApplied("nothing is open"));
+        };
+
+        let seen = collection::intent_seen(&cx.stripe.payment_intent(intent).await?)?;
+
+        let mut tx = cx.db.firm(firm).await?;
+        claim.guard(&mut tx).await?;
+        let Some(cycle) = cycles::lock(&mut tx, firm, args.cycle_id).await? else {
+            return Err(JobError::fail("no such collection cycle"));
+        };
+        let Some(open) = cycle.open_attempt().cloned() else {
+            return Ok(Outcome::AlreadyApplied("settled by an event"));
+        };
+        let now = tx.now();
+        let at = At {
+            firm,
+            now,
+            cause: &cause,
+        };
+        let source = if open.state == AttemptState::ActionRequired {
+            Source::Event
+        } else {
+            Source::Lookup
+        };
+        let applied = collection::apply(&mut tx, at, &cycle, &seen, source, None).await?;
+        tx.commit().await?;
+        match applied.attempt {
+            Some(state) if !state.is_open() => Ok(Outcome::Done(json!({"attempt": state.as_str()}))),
+            _ => Ok(Outcome::Snooze {
+                until: next_look(open.sent_at.unwrap_or(now), now),
+                reason: format!("the PaymentIntent is still {:?}", seen.status),
+            }),
+        }
+    }
+}
+
+/// 10 s, 1 m, 5 m, 1 h and 6 h after it was sent, then every day.
+fn next_look(sent_at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    [
+        TimeDelta::seconds(10),
+        TimeDelta::minutes(1),
+        // the first look late enough to conclude from "nothing to see" that nothing happened
+        TimeDelta::seconds(100),
+        TimeDelta::minutes(5),
+        TimeDelta::hours(1),
+        TimeDelta::hours(6),
+    ]
+    .into_iter()
+    .map(|after| sent_at + after)
+    .find(|at| *at > now)
+    .unwrap_or(now + TimeDelta::days(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b15_an_unknown_outcome_is_looked_at_for_ever_and_never_given_up() {
+        let sent = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let mut now = sent;
+        let mut looks = Vec::new();
+        for _ in 0..9 {
+            let next = next_look(sent, now);
+            assert!(next > now);
+            looks.push((next - sent).num_seconds());
+            now = next;
+        }
+        assert_eq!(
+            looks,
+            [10, 60, 100, 300, 3_600, 21_600, 108_000, 194_400, 280_800]
+        );
+    }
+}
