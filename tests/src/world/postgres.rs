@@ -230,9 +230,11 @@ impl Database {
     pub fn url(&self, login: Login, address: SocketAddr) -> String {
         self.server.url_for(login, address, &self.name)
     }
+}
 
-    /// Drops it. Runs on a thread of its own, so that it can be called from a destructor.
-    pub(super) fn remove(&self) {
+impl Drop for Database {
+    /// Drops the database too; on a thread of its own, because a destructor cannot wait for a future.
+    fn drop(&mut self) {
         let url = self.server.superuser_url("postgres");
         let drop_it = format!("drop database if exists {} with (force)", self.name);
         let removal = std::thread::spawn(move || -> Result<()> {

@@ -140,7 +140,6 @@ impl Drop for World {
         // Programs first: a database in use is dropped by force, which would only fill their logs.
         self.workers.clear();
         self.ingress = None;
-        self.database.remove();
         if let Err(fault) = std::fs::remove_dir_all(&self.dir) {
             eprintln!("{} was not removed: {fault}", self.dir.display());
         }
