@@ -1,1 +1,3 @@
 //! Stories through the real programs, named after what they prove.
+
+mod clock;

@@ -73,7 +73,7 @@ impl World {
     pub async fn settle_within(&self, limit: Duration) {
         must(
             "the world does not settle",
-            settle::settle(&self.db, Some(&self.sim), limit).await,
+            settle::settle(&self.db, &self.sim, limit).await,
         );
     }
 

@@ -21,6 +21,8 @@ pub struct WorldOptions {
     pub stripe_key: String,
     /// `STRIPE_WEBHOOK_SECRET`, of which the simulator uses the first.
     pub webhook_secrets: Vec<String>,
+    /// Webhooks that the simulator delivers at a time; 1 keeps their order.
+    pub webhook_concurrency: usize,
     /// Further variables for ingress, workers and commands.
     pub env: Vec<(String, String)>,
 }
@@ -37,6 +39,7 @@ impl Default for WorldOptions {
             stripe_timeout_secs: 3,
             stripe_key: "sk_test_world".into(),
             webhook_secrets: vec!["whsec_world".into()],
+            webhook_concurrency: 1,
             env: Vec::new(),
         }
     }

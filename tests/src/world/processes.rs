@@ -95,7 +95,7 @@ impl World {
                 "INGRESS_ADMIN_ADDR",
                 format!("127.0.0.1:{}", self.ingress_admin_port),
             );
-        self.ingress = Some(Program::spawn("ingress", &mut command, &self.dir)?);
+        self.ingress = Some(Program::spawn("ingress", &mut command, &self.folder.0)?);
         Ok(())
     }
 
@@ -108,7 +108,8 @@ impl World {
             .envs(self.env_of(Login::Worker))
             .env("WORKER_ADMIN_ADDR", format!("127.0.0.1:{admin_port}"))
             .args(["worker", "--concurrency", &self.options.concurrency.to_string()]);
-        self.workers.push(Program::spawn(&name, &mut command, &self.dir)?);
+        self.workers
+            .push(Program::spawn(&name, &mut command, &self.folder.0)?);
         self.worker_admin_ports.push(admin_port);
         Ok(())
     }

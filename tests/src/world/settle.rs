@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
 
@@ -24,50 +23,23 @@ const OPEN_WORK: &str = "
     select 'schedule ' || schedule || ' due ' || due_at from schedule_occurrences where state = 'due'";
 
 /// Polls until all is quiet, or says what is not.
-pub(super) async fn settle(pool: &PgPool, sim: Option<&Sim>, limit: Duration) -> Result<()> {
+pub(super) async fn settle(pool: &PgPool, sim: &Sim, limit: Duration) -> Result<()> {
     let deadline = Instant::now() + limit;
     loop {
         // Webhooks before and after the look at the database: a job may cause a webhook, and a webhook a job.
-        let before = webhooks(sim).await?;
+        let before = sim.webhook_traffic().await?;
         let work: Vec<String> = sqlx::query_scalar(OPEN_WORK).fetch_all(pool).await?;
-        let after = webhooks(sim).await?;
-        if work.is_empty() && after.pending.is_empty() && before.made == after.made {
+        let after = sim.webhook_traffic().await?;
+        if work.is_empty() && after.waiting == 0 && before.newest == after.newest {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            let mut left = work;
-            left.extend(after.pending.iter().map(|event| format!("webhook {event}")));
             return Err(Error::Late(format!(
-                "after {limit:?} there is still work left:\n  {}",
-                left.join("\n  ")
+                "after {limit:?} there is still work left: {} webhooks and\n  {}",
+                after.waiting,
+                work.join("\n  ")
             )));
         }
         sleep(Duration::from_millis(50)).await;
     }
-}
-
-struct Webhooks {
-    /// How many events exist.
-    made: usize,
-    /// Those that an endpoint has not accepted yet.
-    pending: Vec<String>,
-}
-
-async fn webhooks(sim: Option<&Sim>) -> Result<Webhooks> {
-    let events = match sim {
-        Some(sim) => sim.events().await?,
-        None => Vec::new(),
-    };
-    Ok(Webhooks {
-        made: events.len(),
-        pending: events
-            .iter()
-            .filter(|event| event["pending_webhooks"].as_u64().unwrap_or(0) > 0)
-            .map(|event| format!("{} {}", text(&event["type"]), text(&event["id"])))
-            .collect(),
-    })
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("?")
 }

@@ -148,6 +148,22 @@ impl Sim {
         list(self.get("/events").await?)
     }
 
+    /// How much is on its way to the ingress. While deliveries are paused, nothing is: it waits for the test.
+    pub(super) async fn webhook_traffic(&self) -> Result<Traffic> {
+        let report = self.get("/webhooks").await?;
+        let newest = self.get("/events?limit=1").await?;
+        let number = |name: &str| report[name].as_u64().unwrap_or(0);
+        let queued = if report["paused"] == true {
+            0
+        } else {
+            number("queued")
+        };
+        Ok(Traffic {
+            waiting: queued + number("in_flight"),
+            newest: newest["data"][0]["id"].as_str().map(str::to_owned),
+        })
+    }
+
     /// Every API call that the simulator has received, in order.
     ///
     /// # Errors
@@ -155,6 +171,14 @@ impl Sim {
     pub async fn requests(&self) -> Result<Vec<Value>> {
         list(self.get("/requests").await?)
     }
+}
+
+/// Webhooks at one moment.
+pub(super) struct Traffic {
+    /// Deliveries that will be made, or are being made.
+    pub(super) waiting: u64,
+    /// The event made last.
+    pub(super) newest: Option<String>,
 }
 
 /// The array of a list answer, with or without an envelope.

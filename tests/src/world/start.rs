@@ -36,7 +36,6 @@ pub struct World {
     pub ingress: Option<Program>,
     pub(super) options: WorldOptions,
     pub(super) binaries: Binaries,
-    pub(super) dir: PathBuf,
     pub(super) database: Database,
     pub(super) postgres: SocketAddr,
     pub(super) simulator: Program,
@@ -44,6 +43,8 @@ pub struct World {
     pub(super) ingress_admin_port: u16,
     pub(super) worker_admin_ports: Vec<u16>,
     pub(super) started_at: DateTime<Utc>,
+    /// Last, so that it goes when nobody writes into it any more.
+    pub(super) folder: Folder,
 }
 
 impl World {
@@ -62,13 +63,9 @@ impl World {
         let binaries = Binaries::find()?;
         let server = Server::from_env()?;
         let database = server.create_database(&binaries.quittance).await?;
-        let dir = std::env::temp_dir().join(format!(
-            "quittance-world-{}-{:08x}",
-            std::process::id(),
-            rand::random::<u32>()
-        ));
-        std::fs::create_dir_all(&dir).map_err(io("making a folder for the world"))?;
-        let redis = Redis::launch(&dir).await?;
+        let folder = Folder::create()?;
+        let dir = &folder.0;
+        let redis = Redis::launch(dir).await?;
         let gate = match options.postgres_gate {
             true => Some(Gate::to(server.address()?)?),
             false => None,
@@ -86,12 +83,13 @@ impl World {
                 .env("RUST_LOG", "info")
                 .args(["--addr", "127.0.0.1:0"])
                 .args(["--webhook-url", &format!("{}{}", door.base(), Door::PATH)])
+                .args(["--webhook-concurrency", &options.webhook_concurrency.to_string()])
                 .args(["--webhook-secret", &options.webhook_secrets[0]])
                 .args([
                     "--clock-database-url",
                     &database.url(Login::Worker, server.address()?),
                 ]),
-            &dir,
+            dir,
         )?;
         let started_at = sqlx::query_scalar("select app.now()")
             .fetch_one(&database.pool)
@@ -105,7 +103,6 @@ impl World {
             workers: Vec::new(),
             ingress: None,
             binaries,
-            dir,
             database,
             postgres,
             simulator,
@@ -114,6 +111,7 @@ impl World {
             worker_admin_ports: Vec::new(),
             started_at,
             options,
+            folder,
         };
         world.sim = Sim::new(world.simulator_origin().await?);
         if world.options.ingress {
@@ -140,8 +138,30 @@ impl Drop for World {
         // Programs first: a database in use is dropped by force, which would only fill their logs.
         self.workers.clear();
         self.ingress = None;
-        if let Err(fault) = std::fs::remove_dir_all(&self.dir) {
-            eprintln!("{} was not removed: {fault}", self.dir.display());
+    }
+}
+
+/// Where the programs of a world keep their files; removed with everything in it.
+#[derive(Debug)]
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Folder {
+    fn create() -> Result<Self> {
+        let name = format!(
+            "quittance-world-{}-{:08x}",
+            std::process::id(),
+            rand::random::<u32>()
+        );
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).map_err(io("making a folder for the world"))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(fault) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("{} was not removed: {fault}", self.0.display());
         }
     }
 }
