@@ -20,6 +20,13 @@ mod operation;
 mod retry;
 mod transport;
 
+#[cfg(test)]
+mod classify_tests;
+#[cfg(test)]
+mod client_tests;
+#[cfg(test)]
+mod test_server;
+
 pub use client::{Call, Client, CreateIntent};
 pub use config::StripeConfig;
 pub use error::{Class, Decline, Error};

@@ -56,3 +56,79 @@ fn next_wait(again: Again, backoff: Duration, left: Duration) -> Option<Duration
     };
     (wait <= left).then_some(wait)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn failed(again: Again) -> Failed {
+        let error = Error::NotSent {
+            reason: "refused".into(),
+            retry_after: None,
+            request_id: None,
+        };
+        Failed { error, again }
+    }
+
+    /// Fails as told, again and again; answers how often it was tried and in what (virtual) time.
+    async fn exhaust(again: Again) -> (usize, Duration) {
+        let tries = AtomicUsize::new(0);
+        let started = Instant::now();
+        let result: Result<(), Error> = bounded(|| {
+            tries.fetch_add(1, Ordering::Relaxed);
+            async move { Err(failed(again)) }
+        })
+        .await;
+        assert!(result.is_err());
+        (tries.into_inner(), started.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_not_be_repeated_is_sent_once() {
+        assert_eq!(exhaust(Again::Never).await, (1, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn repetitions_are_bounded_in_number_and_in_time() {
+        let (tries, took) = exhaust(Again::AfterBackoff).await;
+        assert_eq!(tries, 1 + MAX_REPETITIONS);
+        assert!(
+            took >= Duration::from_millis(1750) && took <= RETRY_BUDGET,
+            "{took:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_after_is_waited_for() {
+        let (tries, took) = exhaust(Again::After(Duration::from_secs(2))).await;
+        assert_eq!(tries, 1 + MAX_REPETITIONS);
+        assert!(took >= Duration::from_secs(6), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_after_beyond_the_budget_is_left_to_the_queue() {
+        assert_eq!(
+            exhaust(Again::After(Duration::from_secs(30))).await,
+            (1, Duration::ZERO)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn success_after_a_refusal_is_a_success() {
+        let tries = AtomicUsize::new(0);
+        let result = bounded(|| {
+            let first = tries.fetch_add(1, Ordering::Relaxed) == 0;
+            async move {
+                if first {
+                    Err(failed(Again::AfterBackoff))
+                } else {
+                    Ok("charged")
+                }
+            }
+        });
+        assert_eq!(result.await, Ok("charged"));
+        assert_eq!(tries.into_inner(), 2);
+    }
+}

@@ -105,7 +105,6 @@ impl Transport {
         let origin = config.origin()?;
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, config.authorization()?);
-        headers.insert(STRIPE_VERSION, pinned_version());
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let http = reqwest::Client::builder()
             .default_headers(headers)
@@ -205,6 +204,8 @@ impl Transport {
         let mut http = self
             .http
             .request(method.clone(), url)
+            // The version that the request types were made for.
+            .header(STRIPE_VERSION, VERSION.as_str())
             .timeout(overrides.timeout.unwrap_or(self.timeout));
         if method == Method::POST {
             let Some(key) = key else {
@@ -282,11 +283,6 @@ fn causes(error: reqwest::Error) -> String {
 
 fn lost(reason: String, request_id: Option<String>) -> SendError {
     SendError::Lost { reason, request_id }
-}
-
-/// The version that the request types were made for.
-fn pinned_version() -> HeaderValue {
-    HeaderValue::from_str(VERSION.as_str()).unwrap_or(HeaderValue::from_static("2026-09-30.endive"))
 }
 
 impl std::fmt::Debug for Response {

@@ -8,6 +8,9 @@ mod local;
 mod rates;
 mod shared_buckets;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,

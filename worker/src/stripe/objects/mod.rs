@@ -14,6 +14,9 @@ mod payment_intent;
 mod payment_method;
 mod refund;
 
+#[cfg(test)]
+mod tests;
+
 pub use charge::{Charge, ChargeOutcome, ChargeRef};
 pub use dispute::{BalanceTransaction, Dispute};
 pub use event::Event;
