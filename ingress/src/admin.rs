@@ -1,0 +1,60 @@
+//! The admin port: probes and metrics. Never reachable from outside.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde_json::json;
+
+use crate::{health::Health, metrics::Metrics};
+
+#[derive(Clone)]
+struct Admin {
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+}
+
+/// `/livez`, `/startupz`, `/readyz`, `/metrics`.
+pub fn routes(health: Health, metrics: Arc<Metrics>) -> Router {
+    // That these two answer at all is the check: the runtime ticks, and nothing listens before the start has succeeded.
+    // They stay 200 while draining and while Postgres is away: a restart would help with neither.
+    let alive = async || Json(json!({"ok": true}));
+    Router::new()
+        .route("/livez", get(alive))
+        .route("/startupz", get(alive))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(render))
+        .with_state(Admin {
+            health: Arc::new(health),
+            metrics,
+        })
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    let readiness = admin.health.readiness().await;
+    let status = if readiness.ok {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(readiness)).into_response()
+}
+
+async fn render(State(admin): State<Admin>) -> Response {
+    match admin.metrics.render(admin.health.pool()) {
+        Ok(text) => (
+            [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+            text,
+        )
+            .into_response(),
+        Err(fault) => {
+            tracing::error!(%fault, "metrics could not be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The one statement of the ingress.
+//!
+//! It runs outside any explicit transaction, so it is one transaction by itself: one round trip. Its result counts only
+//! after Postgres has reported that it is ready again, which it does after the commit; sqlx reads that far.
+
+use shared::store::{Result, jobs::NUDGE_CHANNEL};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::envelope::Event;
+
+/// Writes events, their bodies and their jobs, all or nothing; returns the ids of those that were not there before.
+///
+/// The commit is durable even where `synchronous_commit` is off: the statement turns it on for itself. (P1)
+/// The nudge is sent once, and only if there is something new.
+///
+/// # Errors
+/// When Postgres refuses a row, is away, or did not say that it committed. In the last case it may have.
+pub async fn insert(conn: &mut PgConnection, events: &[&Event]) -> Result<Vec<String>> {
+    let job_ids: Vec<_> = events.iter().map(|_| Uuid::now_v7()).collect();
+    let ids: Vec<_> = events.iter().map(|e| e.id.as_str()).collect();
+    let kinds: Vec<_> = events.iter().map(|e| e.kind.as_str()).collect();
+    let api_versions: Vec<_> = events.iter().map(|e| e.api_version.as_deref()).collect();
+    let accounts: Vec<_> = events.iter().map(|e| e.account.as_deref()).collect();
+    let livemodes: Vec<_> = events.iter().map(|e| e.livemode).collect();
+    let object_types: Vec<_> = events.iter().map(|e| e.object_type.as_deref()).collect();
+    let object_ids: Vec<_> = events.iter().map(|e| e.object_id.as_deref()).collect();
+    let created_at: Vec<_> = events.iter().map(|e| e.created_at).collect();
+    let received_at: Vec<_> = events.iter().map(|e| e.received_at).collect();
+    let facts: Vec<_> = events.iter().map(|e| e.facts.as_str()).collect();
+    let order_keys: Vec<_> = events.iter().map(|e| e.order_key.as_deref()).collect();
+    let bodies: Vec<_> = events.iter().map(|e| &e.body[..]).collect();
+    let digests: Vec<_> = events.iter().map(|e| &e.body_sha256[..]).collect();
+    let written = sqlx::query!(
+        r#"with given as materialized (
+             select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool[], $7::text[], $8::text[],
+                                  $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::bytea[], $14::bytea[])
+               as g (job_id, stripe_event_id, type, api_version, account, livemode, object_type, object_id,
+                     created_at, received_at, facts, order_key, body, body_sha256)
+           ), setting as materialized (
+             select app.now() as now,
+                    case when current_setting('synchronous_commit') not in ('on', 'remote_apply')
+                         then set_config('synchronous_commit', 'on', true) end as turned_on
+           ), event as (
+             insert into stripe_events (stripe_event_id, type, api_version, account, livemode, object_type, object_id,
+                                        created_at, received_at, body_sha256, facts)
+             select stripe_event_id, type, api_version, account, livemode, object_type, object_id,
+                    created_at, received_at, body_sha256, facts::jsonb
+               from given
+             on conflict (stripe_event_id) do nothing
+             returning stripe_event_id
+           ), body as (
+             insert into stripe_event_bodies (stripe_event_id, received_at, body)
+             select stripe_event_id, received_at, given.body from given join event using (stripe_event_id)
+             on conflict (stripe_event_id) do nothing
+           ), job as (
+             insert into jobs (id, queue, kind, dedupe_key, order_key, payload, run_at, created_at)
+             select job_id, 'events', 'process_stripe_event', stripe_event_id, order_key,
+                    jsonb_build_object('event_id', stripe_event_id), setting.now, setting.now
+               from given join event using (stripe_event_id) cross join setting
+              order by created_at, received_at
+             on conflict (kind, dedupe_key) do nothing
+           ), nudge as materialized (
+             select pg_notify($15, '') from event limit 1
+           )
+           select coalesce((select array_agg(stripe_event_id) from event), '{}') as "fresh!",
+                  (select count(*) from nudge) as "nudges!",
+                  (select turned_on from setting) as turned_on"#,
+        &job_ids,
+        &ids as _,
+        &kinds as _,
+        &api_versions as _,
+        &accounts as _,
+        &livemodes as _,
+        &object_types as _,
+        &object_ids as _,
+        &created_at,
+        &received_at,
+        &facts as _,
+        &order_keys as _,
+        &bodies as _,
+        &digests as _,
+        NUDGE_CHANNEL,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(written.fresh)
+}

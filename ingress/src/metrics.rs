@@ -1,0 +1,138 @@
+//! What Prometheus is told. No label carries an id.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// Up to the 5 s after which a delivery is given up.
+const ACK_SECONDS: &[f64] = &[
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
+];
+/// From "at once" to the three days for which Stripe keeps trying.
+const DELAY_SECONDS: &[f64] = &[
+    1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 21_600.0, 86_400.0, 259_200.0,
+];
+/// Up to the largest batch.
+const BATCH_EVENTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// Every metric of the ingress.
+pub struct Metrics {
+    registry: Registry,
+    /// Deliveries by what became of them.
+    pub requests: IntCounterVec,
+    /// From the request's head to our answer, for genuine events.
+    pub ack: Histogram,
+    /// From the event's creation at Stripe to its arrival here.
+    pub event_delay: Histogram,
+    /// Events per commit.
+    pub batch_events: Histogram,
+    /// One statement and its commit.
+    pub commit: Histogram,
+    /// Deliveries being worked on.
+    pub in_flight: IntGauge,
+    /// Open connections of the public port.
+    pub connections: IntGauge,
+    pool: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers them all; `results` are the values that the label of [`Metrics::requests`] takes.
+    ///
+    /// # Errors
+    /// Two metrics of one name: a bug.
+    pub fn try_new(results: &[&str]) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let requests = IntCounterVec::new(
+            Opts::new(
+                "quittance_webhook_requests_total",
+                "Deliveries by what became of them",
+            ),
+            &["result"],
+        )?;
+        for result in results {
+            requests.with_label_values(&[result]); // present from the start, so that a rate can be taken
+        }
+        let pool = IntGaugeVec::new(
+            Opts::new(
+                "quittance_db_pool_connections",
+                "Connections to Postgres by state",
+            ),
+            &["state"],
+        )?;
+        let build = IntGaugeVec::new(
+            Opts::new("quittance_build_info", "What is running"),
+            &["component", "version"],
+        )?;
+        build
+            .with_label_values(&["ingress", env!("CARGO_PKG_VERSION")])
+            .set(1);
+        registry.register(Box::new(build))?;
+        registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(pool.clone()))?;
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
+            registry.register(Box::new(histogram.clone()))?;
+            prometheus::Result::Ok(histogram)
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            prometheus::Result::Ok(gauge)
+        };
+        Ok(Self {
+            requests,
+            ack: histogram(
+                "quittance_webhook_ack_duration_seconds",
+                "From a delivery's head to our 2xx",
+                ACK_SECONDS,
+            )?,
+            event_delay: histogram(
+                "quittance_webhook_event_delay_seconds",
+                "From an event's creation to its arrival",
+                DELAY_SECONDS,
+            )?,
+            batch_events: histogram(
+                "quittance_webhook_batch_events",
+                "Events per commit",
+                BATCH_EVENTS,
+            )?,
+            commit: histogram(
+                "quittance_webhook_commit_duration_seconds",
+                "One statement and its commit",
+                ACK_SECONDS,
+            )?,
+            in_flight: gauge("quittance_webhook_in_flight", "Deliveries being worked on")?,
+            connections: gauge(
+                "quittance_webhook_connections",
+                "Open connections of the public port",
+            )?,
+            pool,
+            registry,
+        })
+    }
+
+    /// A delivery got its 2xx.
+    pub fn acknowledged(&self, took: Duration, delay: Duration) {
+        self.ack.observe(took.as_secs_f64());
+        self.event_delay.observe(delay.as_secs_f64());
+    }
+
+    /// Everything, in Prometheus's text format.
+    ///
+    /// # Errors
+    /// When a metric cannot be encoded: a bug.
+    pub fn render(&self, pool: &sqlx::PgPool) -> prometheus::Result<Vec<u8>> {
+        let idle = pool.num_idle();
+        let open = usize::try_from(pool.size()).unwrap_or(usize::MAX);
+        for (state, count) in [("idle", idle), ("used", open.saturating_sub(idle))] {
+            self.pool
+                .with_label_values(&[state])
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,153 @@
+//! Connections: how many, for how long, and how they end.
+//!
+//! The end has two phases, so that no request is cut off. While *draining*, everything is served as before, but each
+//! answer says `Connection: close`, so busy clients leave by themselves at a safe moment. Once *stopped*, nothing new
+//! is accepted, connections that idle are closed, and requests under way are finished.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use hyper::{
+    Request,
+    body::Incoming,
+    header::{CONNECTION, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use prometheus::IntGauge;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+use crate::patience::{Patience, Patient, Progress};
+
+/// Read buffer of a connection, and so the largest head. Stripe's heads are under 1 KiB.
+const MAX_BUFFER_BYTES: usize = 16 << 10;
+/// Pause after a failed `accept`, most likely for want of file descriptors: trying at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// When stopping, a connection that the kernel has accepted already is still taken if it shows up within this.
+const BACKLOG_PATIENCE: Duration = Duration::from_millis(5);
+/// Most connections taken from the backlog when stopping.
+const MAX_BACKLOG: usize = 1024;
+
+/// One listening port.
+pub struct Server {
+    /// Bound already.
+    pub listener: TcpListener,
+    /// What is served.
+    pub router: Router,
+    /// Open connections; more wait in the kernel.
+    pub max_connections: usize,
+    /// Counts them.
+    pub connections: Option<IntGauge>,
+    /// First phase of the end.
+    pub draining: CancellationToken,
+    /// Second phase of the end.
+    pub stopped: CancellationToken,
+}
+
+impl Server {
+    /// Serves until stopped, and returns when the last request has been answered.
+    pub async fn run(self) {
+        let places = Arc::new(Semaphore::new(self.max_connections));
+        let graceful = GracefulShutdown::new();
+        loop {
+            let next = async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                (self.listener.accept().await, place)
+            };
+            tokio::select! {
+                (accepted, Ok(place)) = next => match accepted {
+                    Ok((stream, _)) => self.serve(stream, place, &graceful),
+                    Err(fault) => {
+                        tracing::warn!(%fault, "a connection could not be accepted");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                () = self.stopped.cancelled() => break,
+                else => break, // the semaphore is never closed
+            }
+        }
+        for _ in 0..MAX_BACKLOG {
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                break;
+            };
+            match timeout(BACKLOG_PATIENCE, self.listener.accept()).await {
+                Ok(Ok((stream, _))) => self.serve(stream, place, &graceful),
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        drop(self.listener);
+        drop(self.router);
+        graceful.shutdown().await;
+    }
+
+    fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit, graceful: &GracefulShutdown) {
+        if let Err(fault) = stream.set_nodelay(true) {
+            tracing::debug!(%fault, "TCP_NODELAY was refused");
+        }
+        let open = Open::new(self.connections.clone(), place);
+        let progress = Progress::default();
+        let io = TokioIo::new(Patient::new(stream, progress.clone(), Patience::USUAL));
+        let router = self.router.clone();
+        let draining = self.draining.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let serving = progress.begin();
+            let answer = router.clone().call(request.map(Body::new));
+            let draining = draining.clone();
+            async move {
+                let mut response = answer.await?;
+                if draining.is_cancelled() {
+                    response
+                        .headers_mut()
+                        .insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                drop(serving);
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_buf_size(MAX_BUFFER_BYTES)
+            .serve_connection(io, service);
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(fault) = connection.await {
+                tracing::debug!(%fault, "a connection ended early");
+            }
+            drop(open);
+        });
+    }
+}
+
+/// An open connection: holds its place and is counted.
+struct Open {
+    gauge: Option<IntGauge>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn new(gauge: Option<IntGauge>, place: OwnedSemaphorePermit) -> Self {
+        if let Some(gauge) = &gauge {
+            gauge.inc();
+        }
+        Self { gauge, _place: place }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(gauge) = &self.gauge {
+            gauge.dec();
+        }
+    }
+}
