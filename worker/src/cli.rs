@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{clock, migrate},
+    commands::{charge, clock, generate, migrate},
     output::{Exit, Failure, Format},
 };
 
@@ -37,6 +37,18 @@ impl Cli {
 pub enum Command {
     /// Bring the database to the schema of this build, and give logins their roles.
     Migrate(migrate::Args),
+    /// Issue the package invoices that are due, or show them (--dry-run).
+    #[command(
+        alias = "generate_package_invoices",
+        after_help = "Examples:\n  quittance generate-package-invoices --dry-run\n  quittance generate-package-invoices --firm-id acme --as-of 2026-02-01"
+    )]
+    GeneratePackageInvoices(generate::Args),
+    /// Charge every invoice whose next attempt is due, or show them (--dry-run).
+    #[command(
+        alias = "process_recurring_charges",
+        after_help = "Examples:\n  quittance process-recurring-charges --dry-run\n  quittance process-recurring-charges --firm-id acme"
+    )]
+    ProcessRecurringCharges(charge::Args),
     /// Show or move the business clock (test mode only).
     Clock(clock::Args),
 }
@@ -49,6 +61,8 @@ impl Command {
     pub async fn run(self, format: Format) -> Result<Exit, Failure> {
         match self {
             Command::Migrate(args) => migrate::run(args, format).await,
+            Command::GeneratePackageInvoices(args) => generate::run(args, format).await,
+            Command::ProcessRecurringCharges(args) => charge::run(args, format).await,
             Command::Clock(args) => clock::run(args, format).await,
         }
     }

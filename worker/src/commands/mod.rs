@@ -1,8 +1,12 @@
 //! The operator commands, one per file: each a thin shell that parses, calls a function and shows its result.
 
+pub mod charge;
 pub mod clock;
+pub mod generate;
 pub mod migrate;
 
 mod connect;
+mod firms;
+mod wait;
 
 pub use connect::{open_db, stripe_mode};

@@ -1,0 +1,215 @@
+//! `quittance process-recurring-charges`: what would be charged, or charging everything that is due.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Value, json};
+use shared::{
+    domain::collection::{AttemptState, ChargeDecision, CycleState, decide_charge},
+    ids::{FirmId, InvoiceId, JobId},
+    store::{
+        Db,
+        cycles::{self, AttemptReport},
+        jobs,
+    },
+};
+use uuid::Uuid;
+
+use super::{
+    firms::{FirmLabel, chosen_firms},
+    open_db,
+    wait::{Ended, WaitArgs, pause, wait_for},
+};
+use crate::output::{Exit, Failure, Format, table};
+
+/// Jobs per run; a second run takes the rest.
+const MOST: i32 = 100_000;
+
+/// Arguments of `process-recurring-charges`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Show what would be charged, and why the rest would not; change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Only this firm; all firms unless told.
+    #[arg(long, value_name = "ID")]
+    firm_id: Option<String>,
+    /// As if it were this time (RFC 3339, or a date: midnight UTC).
+    #[arg(long, value_name = "TIME", value_parser = super::clock::parse_time)]
+    as_of: Option<DateTime<Utc>>,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// A charge that would be made.
+#[derive(Debug, Serialize)]
+struct WouldCharge {
+    invoice: InvoiceId,
+    amount_minor: i64,
+    currency: String,
+    attempt_number: u32,
+}
+
+/// An invoice under collection that would not be charged now.
+#[derive(Debug, Serialize)]
+struct Skipped {
+    invoice: InvoiceId,
+    reason_code: &'static str,
+}
+
+/// Runs `process-recurring-charges`.
+///
+/// # Errors
+/// When the database is away, no worker runs, or outcomes are still open when the time is up.
+pub async fn run(args: Args, format: Format) -> Result<Exit, Failure> {
+    let db = open_db().await?;
+    let firms = chosen_firms(&db, args.firm_id.as_deref()).await?;
+    let as_of = match args.as_of {
+        Some(time) => time,
+        None => db.now().await?,
+    };
+    if args.dry_run {
+        return dry_run(&db, &firms, as_of, format).await;
+    }
+    let run_id = Uuid::now_v7();
+    let jobs = enqueue(&db, &args, &firms, as_of, run_id).await?;
+    if args.wait.no_wait {
+        format.show(&json!({"run_id": run_id, "enqueued": jobs}), |_| {
+            format!("enqueued {} charge(s), run {run_id}", jobs.len())
+        })?;
+        return Ok(Exit::Done);
+    }
+    let started = Instant::now();
+    let ended = wait_for(&db, &jobs, args.wait, format, "charges").await?;
+    let charged = loop {
+        let charged = outcomes(&db, &ended).await?;
+        if charged.iter().all(is_settled) {
+            break charged;
+        }
+        pause(&db, started, args.wait, "outcomes").await?;
+    };
+    conclude(&ended, &charged, &firms, run_id, format)
+}
+
+/// An attempt that waits for the client has an outcome: there is nothing more that we could wait for.
+fn is_settled(report: &AttemptReport) -> bool {
+    report.state.parse::<AttemptState>().is_ok_and(|s| !s.is_open() || s == AttemptState::ActionRequired)
+}
+
+async fn dry_run(db: &Db, firms: &[FirmLabel], as_of: DateTime<Utc>, format: Format) -> Result<Exit, Failure> {
+    let (mut would, mut skipped) = (Vec::new(), Vec::new());
+    for firm in firms {
+        let mut tx = db.firm(firm.id).await?;
+        for cycle in cycles::due_or_stuck(&mut tx, firm.id, as_of).await? {
+            let reason = match cycle.state {
+                CycleState::Scheduled | CycleState::RetryWait => {
+                    let facts = cycles::charge_facts(&mut tx, firm.id, cycle.id).await?;
+                    match decide_charge(&facts, as_of).0 {
+                        ChargeDecision::Charge { amount, step, .. } => {
+                            would.push(WouldCharge {
+                                invoice: cycle.invoice,
+                                amount_minor: amount.minor(),
+                                currency: amount.currency().as_str().to_owned(),
+                                attempt_number: step,
+                            });
+                            continue;
+                        }
+                        other => other.reason_code(),
+                    }
+                }
+                other => other.as_str(),
+            };
+            skipped.push(Skipped { invoice: cycle.invoice, reason_code: reason });
+        }
+    }
+    let document = json!({"dry_run": true, "as_of": as_of, "would_charge": would, "skipped": skipped});
+    format.show(&document, |_| dry_text(&would, &skipped))?;
+    Ok(Exit::Done)
+}
+
+fn dry_text(would: &[WouldCharge], skipped: &[Skipped]) -> String {
+    let mut text = format!("would charge {} invoice(s)\n", would.len());
+    if !would.is_empty() {
+        let rows: Vec<Vec<String>> = would
+            .iter()
+            .map(|w| vec![w.invoice.to_string(), w.amount_minor.to_string(), w.currency.clone(), w.attempt_number.to_string()])
+            .collect();
+        text.push_str(&table(&["INVOICE", ">MINOR", "CURRENCY", ">ATTEMPT"], &rows));
+    }
+    if !skipped.is_empty() {
+        let rows: Vec<Vec<String>> =
+            skipped.iter().map(|s| vec![s.invoice.to_string(), s.reason_code.to_owned()]).collect();
+        text.push_str(&format!("skipped {}\n{}", skipped.len(), table(&["INVOICE", "REASON"], &rows)));
+    }
+    text
+}
+
+async fn enqueue(
+    db: &Db,
+    args: &Args,
+    firms: &[FirmLabel],
+    as_of: DateTime<Utc>,
+    run_id: Uuid,
+) -> Result<Vec<JobId>, Failure> {
+    let mut tx = db.plain().await?;
+    let only = args.firm_id.as_ref().and_then(|_| firms.first()).map(|f| f.id);
+    let ids = cycles::enqueue_due(&mut tx, only, as_of, &run_id.to_string(), MOST).await?;
+    jobs::nudge(&mut tx).await?;
+    tx.commit().await?;
+    Ok(ids)
+}
+
+/// The attempts that the jobs of this run made, over all firms.
+async fn outcomes(db: &Db, ended: &[Ended]) -> Result<Vec<AttemptReport>, Failure> {
+    let mut by_firm: BTreeMap<FirmId, Vec<Uuid>> = BTreeMap::new();
+    for job in ended {
+        if let Some(firm) = job.firm {
+            by_firm.entry(firm).or_default().push(job.id.0);
+        }
+    }
+    let mut all = Vec::new();
+    for (firm, jobs) in by_firm {
+        let mut tx = db.firm(firm).await?;
+        all.extend(cycles::attempts_of_jobs(&mut tx, firm, &jobs).await?);
+    }
+    Ok(all)
+}
+
+fn conclude(
+    ended: &[Ended],
+    charged: &[AttemptReport],
+    firms: &[FirmLabel],
+    run_id: Uuid,
+    format: Format,
+) -> Result<Exit, Failure> {
+    let charges: Vec<Value> = charged
+        .iter()
+        .map(|c| json!({"invoice": c.invoice, "attempt_number": c.step, "state": c.state}))
+        .collect();
+    let failed: Vec<Value> = ended
+        .iter()
+        .filter(|e| e.state == "discarded")
+        .map(|e| {
+            let firm = firms.iter().find(|f| Some(f.id) == e.firm).map(|f| f.label.clone());
+            json!({"firm": firm, "job": e.id, "message": e.last_error})
+        })
+        .collect();
+    format.show(&json!({"run_id": run_id, "charged": charges, "failed": failed}), |_| {
+        let mut text = format!("made {} attempt(s), run {run_id}\n", charged.len());
+        if !charged.is_empty() {
+            let rows: Vec<Vec<String>> =
+                charged.iter().map(|c| vec![c.invoice.to_string(), c.step.to_string(), c.state.clone()]).collect();
+            text.push_str(&table(&["INVOICE", ">ATTEMPT", "STATE"], &rows));
+        }
+        for failure in &failed {
+            text.push_str(&format!("FAILED {}\n", failure["message"].as_str().unwrap_or_default()));
+        }
+        text
+    })?;
+    Ok(match failed.len() {
+        0 => Exit::Done,
+        n if n < ended.len() => Exit::PartlyFailed,
+        _ => Exit::Error,
+    })
+}
