@@ -88,6 +88,7 @@ const RULES: &[(&str, DeclineClass, Advice, &str)] = &[
     ("currency_not_supported", Hard, Overrules, STRIPE_CODES),
     ("expired_card", Hard, Overrules, STRIPE_CODES),
     ("expired_payment_method", Hard, Overrules, STRIPE_CODES),
+    ("payment_method_not_available", Hard, Overrules, STRIPE_CODES),
     ("do_not_try_again", Hard, Overrules, STRIPE_CODES),
     ("new_account_information_available", Hard, Overrules, STRIPE_CODES),
     ("pin_try_exceeded", Hard, Overrules, STRIPE_CODES),

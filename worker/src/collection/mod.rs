@@ -4,4 +4,4 @@ mod apply;
 mod seen;
 
 pub use apply::{At, apply, hold, technical, unknown};
-pub use seen::{declined_without_intent, intent_seen};
+pub use seen::{declined_without_intent, intent_seen, method_gone};

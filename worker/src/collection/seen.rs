@@ -42,6 +42,22 @@ pub fn declined_without_intent(id: &str, decline: &Decline) -> IntentSeen {
     }
 }
 
+/// A confirmation refused because the card does not exist at Stripe any more.
+#[must_use]
+pub fn method_gone(id: &str) -> IntentSeen {
+    let codes = DeclineCodes {
+        code: Some("payment_method_not_available".to_owned()),
+        ..DeclineCodes::default()
+    };
+    IntentSeen {
+        id: id.to_owned(),
+        status: IntentStatus::RequiresPaymentMethod,
+        received: None,
+        latest_charge: None,
+        failure: Some(IntentFailure { codes, charge: None }),
+    }
+}
+
 fn failure(error: &PaymentError) -> IntentFailure {
     IntentFailure {
         codes: DeclineCodes {

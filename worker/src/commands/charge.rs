@@ -94,10 +94,18 @@ pub async fn run(args: Args, format: Format) -> Result<Exit, Failure> {
 
 /// An attempt that waits for the client has an outcome: there is nothing more that we could wait for.
 fn is_settled(report: &AttemptReport) -> bool {
-    report.state.parse::<AttemptState>().is_ok_and(|s| !s.is_open() || s == AttemptState::ActionRequired)
+    report
+        .state
+        .parse::<AttemptState>()
+        .is_ok_and(|s| !s.is_open() || s == AttemptState::ActionRequired)
 }
 
-async fn dry_run(db: &Db, firms: &[FirmLabel], as_of: DateTime<Utc>, format: Format) -> Result<Exit, Failure> {
+async fn dry_run(
+    db: &Db,
+    firms: &[FirmLabel],
+    as_of: DateTime<Utc>,
+    format: Format,
+) -> Result<Exit, Failure> {
     let (mut would, mut skipped) = (Vec::new(), Vec::new());
     for firm in firms {
         let mut tx = db.firm(firm.id).await?;
@@ -120,7 +128,10 @@ async fn dry_run(db: &Db, firms: &[FirmLabel], as_of: DateTime<Utc>, format: For
                 }
                 other => other.as_str(),
             };
-            skipped.push(Skipped { invoice: cycle.invoice, reason_code: reason });
+            skipped.push(Skipped {
+                invoice: cycle.invoice,
+                reason_code: reason,
+            });
         }
     }
     let document = json!({"dry_run": true, "as_of": as_of, "would_charge": would, "skipped": skipped});
@@ -133,14 +144,27 @@ fn dry_text(would: &[WouldCharge], skipped: &[Skipped]) -> String {
     if !would.is_empty() {
         let rows: Vec<Vec<String>> = would
             .iter()
-            .map(|w| vec![w.invoice.to_string(), w.amount_minor.to_string(), w.currency.clone(), w.attempt_number.to_string()])
+            .map(|w| {
+                vec![
+                    w.invoice.to_string(),
+                    w.amount_minor.to_string(),
+                    w.currency.clone(),
+                    w.attempt_number.to_string(),
+                ]
+            })
             .collect();
         text.push_str(&table(&["INVOICE", ">MINOR", "CURRENCY", ">ATTEMPT"], &rows));
     }
     if !skipped.is_empty() {
-        let rows: Vec<Vec<String>> =
-            skipped.iter().map(|s| vec![s.invoice.to_string(), s.reason_code.to_owned()]).collect();
-        text.push_str(&format!("skipped {}\n{}", skipped.len(), table(&["INVOICE", "REASON"], &rows)));
+        let rows: Vec<Vec<String>> = skipped
+            .iter()
+            .map(|s| vec![s.invoice.to_string(), s.reason_code.to_owned()])
+            .collect();
+        text.push_str(&format!(
+            "skipped {}\n{}",
+            skipped.len(),
+            table(&["INVOICE", "REASON"], &rows)
+        ));
     }
     text
 }
@@ -191,22 +215,33 @@ fn conclude(
         .iter()
         .filter(|e| e.state == "discarded")
         .map(|e| {
-            let firm = firms.iter().find(|f| Some(f.id) == e.firm).map(|f| f.label.clone());
+            let firm = firms
+                .iter()
+                .find(|f| Some(f.id) == e.firm)
+                .map(|f| f.label.clone());
             json!({"firm": firm, "job": e.id, "message": e.last_error})
         })
         .collect();
-    format.show(&json!({"run_id": run_id, "charged": charges, "failed": failed}), |_| {
-        let mut text = format!("made {} attempt(s), run {run_id}\n", charged.len());
-        if !charged.is_empty() {
-            let rows: Vec<Vec<String>> =
-                charged.iter().map(|c| vec![c.invoice.to_string(), c.step.to_string(), c.state.clone()]).collect();
-            text.push_str(&table(&["INVOICE", ">ATTEMPT", "STATE"], &rows));
-        }
-        for failure in &failed {
-            text.push_str(&format!("FAILED {}\n", failure["message"].as_str().unwrap_or_default()));
-        }
-        text
-    })?;
+    format.show(
+        &json!({"run_id": run_id, "charged": charges, "failed": failed}),
+        |_| {
+            let mut text = format!("made {} attempt(s), run {run_id}\n", charged.len());
+            if !charged.is_empty() {
+                let rows: Vec<Vec<String>> = charged
+                    .iter()
+                    .map(|c| vec![c.invoice.to_string(), c.step.to_string(), c.state.clone()])
+                    .collect();
+                text.push_str(&table(&["INVOICE", ">ATTEMPT", "STATE"], &rows));
+            }
+            for failure in &failed {
+                text.push_str(&format!(
+                    "FAILED {}\n",
+                    failure["message"].as_str().unwrap_or_default()
+                ));
+            }
+            text
+        },
+    )?;
     Ok(match failed.len() {
         0 => Exit::Done,
         n if n < ended.len() => Exit::PartlyFailed,

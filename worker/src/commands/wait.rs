@@ -50,7 +50,13 @@ pub struct Ended {
 ///
 /// # Errors
 /// [`crate::output::Exit::TryAgain`] with no live worker, or when the time is up.
-pub async fn wait_for(db: &Db, jobs: &[JobId], args: WaitArgs, format: Format, what: &'static str) -> Result<Vec<Ended>, Failure> {
+pub async fn wait_for(
+    db: &Db,
+    jobs: &[JobId],
+    args: WaitArgs,
+    format: Format,
+    what: &'static str,
+) -> Result<Vec<Ended>, Failure> {
     let started = Instant::now();
     let bar = progress(jobs.len(), format, what);
     let ids: Vec<Uuid> = jobs.iter().map(|j| j.0).collect();
@@ -71,7 +77,10 @@ pub async fn wait_for(db: &Db, jobs: &[JobId], args: WaitArgs, format: Format, w
 /// [`crate::output::Exit::TryAgain`] then.
 pub async fn pause(db: &Db, started: Instant, args: WaitArgs, what: &str) -> Result<(), Failure> {
     if started.elapsed() >= Duration::from_secs(args.wait_secs) {
-        let message = format!("{what} not finished after {} s; they stay enqueued: run it again to see how they ended", args.wait_secs);
+        let message = format!(
+            "{what} not finished after {} s; they stay enqueued: run it again to see how they ended",
+            args.wait_secs
+        );
         return Err(Failure::try_again("still_running", message));
     }
     if started.elapsed() >= WORKER_GRACE && !worker_alive(db).await? {
@@ -102,7 +111,13 @@ async fn ended(db: &Db, jobs: &[Uuid]) -> Result<Vec<Ended>, store::Error> {
     .fetch_all(db.pool())
     .await?
     .into_iter()
-    .map(|r| Ended { id: JobId(r.id), firm: r.firm_id.map(FirmId), state: r.state, result: r.result, last_error: r.last_error })
+    .map(|r| Ended {
+        id: JobId(r.id),
+        firm: r.firm_id.map(FirmId),
+        state: r.state,
+        result: r.result,
+        last_error: r.last_error,
+    })
     .collect())
 }
 

@@ -33,6 +33,9 @@ use crate::{
 /// See the head of this file.
 pub struct CollectInvoice;
 
+/// Runs that prepare an attempt with the same key before it counts as technical.
+const SAME_KEY_RUNS: i32 = 3;
+
 impl ExternalJob for CollectInvoice {
     const KIND: &'static str = cycles::COLLECT;
     const QUEUE: Queue = Queue::Charges;
@@ -181,7 +184,7 @@ impl Run<'_> {
         let ready = match &cycle.intent {
             Some(intent) if cycle.amount == order.amount => Ok(intent.clone()),
             Some(intent) => self.change_amount(intent, attempt, order.amount).await,
-            None => self.create(&cycle, order.amount).await,
+            None => self.create(&cycle, attempt, order.amount).await,
         };
         let intent = match ready {
             Ok(intent) => intent,
@@ -197,7 +200,12 @@ impl Run<'_> {
         self.record(&intent, answer).await
     }
 
-    async fn create(&self, cycle: &Cycle, amount: Money) -> Result<String, stripe::Error> {
+    async fn create(
+        &self,
+        cycle: &Cycle,
+        attempt: AttemptId,
+        amount: Money,
+    ) -> Result<String, stripe::Error> {
         let metadata = [
             ("q_scope", "client_billing".to_owned()),
             ("q_firm", self.firm.to_string()),
@@ -213,7 +221,7 @@ impl Run<'_> {
         let intent = self
             .cx
             .stripe
-            .create_payment_intent(&new, &IdempotencyKey::create(cycle.id))
+            .create_payment_intent(&new, &IdempotencyKey::create(attempt))
             .await?;
         if intent.amount != amount.minor() || intent.currency != amount.currency().as_str() {
             return Err(stripe::Error::Invalid {
@@ -290,9 +298,13 @@ impl Run<'_> {
     /// Nothing was confirmed: the same attempt is made again, or a person must look.
     async fn not_ready(&self, error: stripe::Error) -> Result<Outcome, JobError> {
         match error {
-            // creating and updating move no money, and are repeated with the same key
-            stripe::Error::Unknown { .. } => Err(JobError::retry(error.to_string())),
-            stripe::Error::NotSent { .. }
+            // Creating and updating move no money, and are repeated with the same key; a server error that Stripe keeps
+            // replaying for that key needs another attempt with another key.
+            stripe::Error::Unknown { .. } if self.claim.job.attempt < SAME_KEY_RUNS => {
+                Err(JobError::retry(error.to_string()))
+            }
+            stripe::Error::Unknown { .. }
+            | stripe::Error::NotSent { .. }
             | stripe::Error::Unavailable { .. }
             | stripe::Error::Auth { .. } => self.settle(|attempt| Settle::Technical(attempt), &error).await,
             stripe::Error::Declined(_)
@@ -324,6 +336,20 @@ impl Run<'_> {
             ) => self.settle(Settle::Unknown, &error).await,
             Err(error @ (stripe::Error::NotSent { .. } | stripe::Error::Auth { .. })) => {
                 self.settle(Settle::Technical, &error).await
+            }
+            // the card is gone from Stripe: like a hard decline it waits for another one
+            Err(stripe::Error::Invalid {
+                param: Some(param),
+                code,
+                request_id,
+                ..
+            }) if param == "payment_method" && code == "resource_missing" => {
+                self.apply(
+                    &collection::method_gone(intent),
+                    Source::Response,
+                    request_id.as_deref(),
+                )
+                .await
             }
             Err(error @ (stripe::Error::Invalid { .. } | stripe::Error::NotFound { .. })) => {
                 self.settle(|_| Settle::Hold, &error).await

@@ -87,7 +87,7 @@ async fn every_post_has_its_key_the_pinned_version_and_the_right_parameters() {
         metadata: &metadata,
     };
     client
-        .create_payment_intent(&new, &IdempotencyKey::create(cycle))
+        .create_payment_intent(&new, &IdempotencyKey::create(attempt))
         .await
         .unwrap();
     client
@@ -108,7 +108,7 @@ async fn every_post_has_its_key_the_pinned_version_and_the_right_parameters() {
     let expected = [
         (
             "/v1/payment_intents",
-            format!("create:{cycle}"),
+            format!("create:{attempt}"),
             vec![
                 "amount=1000",
                 "currency=usd",
@@ -298,7 +298,7 @@ async fn refused_connection_is_not_sent_after_a_few_tries() {
     tokio::task::yield_now().await;
     let log = Arc::new(Log::default());
     let client = client_of(&base, Duration::from_secs(5), log.clone());
-    let key = IdempotencyKey::create(CycleId::new());
+    let key = IdempotencyKey::create(AttemptId::new());
     let new = CreateIntent {
         amount: usd(1000),
         customer: "cus_1",

@@ -23,10 +23,11 @@ pub struct IdempotencyKey(String);
 pub struct InvalidKey;
 
 impl IdempotencyKey {
-    /// Creating the cycle's one PaymentIntent.
+    /// Creating the cycle's one PaymentIntent, for the attempt that needs it. Not the cycle: Stripe would answer a
+    /// second creation, of another amount or after a server error, from memory for a day. Creating moves no money.
     #[must_use]
-    pub fn create(cycle: CycleId) -> Self {
-        Self(format!("create:{cycle}"))
+    pub fn create(attempt: AttemptId) -> Self {
+        Self(format!("create:{attempt}"))
     }
 
     /// Confirming the intent for one attempt: the call that moves money.
@@ -85,7 +86,7 @@ mod tests {
         let (cycle, attempt) = (CycleId::new(), AttemptId::new());
         let amount = Money::new(1000, Currency::USD);
         let keys = [
-            IdempotencyKey::create(cycle),
+            IdempotencyKey::create(attempt),
             IdempotencyKey::cancel(cycle),
             IdempotencyKey::confirm(attempt),
             IdempotencyKey::update(attempt, amount),
@@ -98,7 +99,10 @@ mod tests {
                 "{key} is used twice"
             );
         }
-        assert_eq!(IdempotencyKey::create(cycle).as_str(), format!("create:{cycle}"));
+        assert_eq!(
+            IdempotencyKey::create(attempt).as_str(),
+            format!("create:{attempt}")
+        );
     }
 
     #[test]
