@@ -1,3 +1,4 @@
 //! Stories through the real programs, named after what they prove.
 
 mod clock;
+mod stripe_sim;

@@ -5,9 +5,8 @@ use super::error::ApiError;
 use super::objects::{self, Shape};
 use super::params::Params;
 use super::state::State;
-use super::{
-    balance, charges, customers, disputes, events, payment_intents, payment_methods, refunds, webhooks,
-};
+use super::webhooks::endpoints;
+use super::{balance, charges, customers, disputes, events, payment_intents, payment_methods, refunds};
 
 /// One API call.
 #[derive(Debug, Clone)]
@@ -25,11 +24,31 @@ pub struct Call {
     pub shape: Shape,
 }
 
+/// What may be expanded; `data` leads into lists.
+const EXPANDABLE: &[&str] = &[
+    "data",
+    "balance_transaction",
+    "charge",
+    "customer",
+    "failure_balance_transaction",
+    "latest_charge",
+    "payment_intent",
+    "payment_method",
+];
+
 /// Executes a call, then expands what it asked to expand.
 pub fn execute(state: &mut State, call: &Call) -> Result<Value, ApiError> {
+    let paths = call.params.list("expand");
+    // Before the call: one that has taken effect must not be refused any more.
+    if let Some(path) = paths
+        .iter()
+        .find(|path| !path.split('.').all(|field| EXPANDABLE.contains(&field)))
+    {
+        return Err(ApiError::invalid(format!("This property cannot be expanded ({path}).")).param("expand"));
+    }
     let mut object = route(state, call)?;
-    for path in call.params.list("expand") {
-        expand(state, &mut object, path, path, call.shape)?;
+    for path in paths {
+        expand(state, &mut object, path, call.shape);
     }
     Ok(object)
 }
@@ -64,7 +83,7 @@ fn route(state: &mut State, call: &Call) -> Result<Value, ApiError> {
         ("GET", ["balance_transactions", id]) => balance::retrieve(state, id),
         ("GET", ["events"]) => events::list(state, call),
         ("GET", ["events", id]) => events::retrieve(state, call, id),
-        ("GET", ["webhook_endpoints"]) => webhooks::list_endpoints(state, call),
+        ("GET", ["webhook_endpoints"]) => endpoints::list(state, call),
         ("GET", ["account"]) => Ok(account()),
         (method, _) => Err(ApiError::new(
             404,
@@ -86,24 +105,23 @@ fn account() -> Value {
 }
 
 /// Replaces an id by the object that it stands for: `latest_charge`, `data.latest_charge.balance_transaction`.
-fn expand(state: &State, object: &mut Value, path: &str, whole: &str, shape: Shape) -> Result<(), ApiError> {
-    let (field, rest) = path
-        .split_once('.')
-        .map_or((path, None), |(field, rest)| (field, Some(rest)));
+fn expand(state: &State, object: &mut Value, path: &str, shape: Shape) {
     if let Value::Array(elements) = object {
         return elements
             .iter_mut()
-            .try_for_each(|element| expand(state, element, path, whole, shape));
+            .for_each(|element| expand(state, element, path, shape));
     }
-    let refuse = || ApiError::invalid(format!("This property cannot be expanded ({whole}).")).param("expand");
-    let target = object.get_mut(field).ok_or_else(refuse)?;
-    if let Some(id) = target.as_str() {
-        *target = lookup(state, id, shape).ok_or_else(refuse)?;
+    let (field, rest) = path
+        .split_once('.')
+        .map_or((path, None), |(field, rest)| (field, Some(rest)));
+    let Some(target) = object.get_mut(field) else {
+        return;
+    };
+    if let Some(found) = target.as_str().and_then(|id| lookup(state, id, shape)) {
+        *target = found;
     }
-    match rest {
-        Some(_) if target.is_null() => Ok(()),
-        Some(rest) => expand(state, target, rest, whole, shape),
-        None => Ok(()),
+    if let Some(rest) = rest {
+        expand(state, target, rest, shape);
     }
 }
 

@@ -28,7 +28,7 @@ pub fn create(state: &mut State, call: &Call) -> Result<Value, ApiError> {
         email: params.text("email").map(str::to_owned),
         name: params.text("name").map(str::to_owned),
         description: params.text("description").map(str::to_owned),
-        metadata: params.map("metadata"),
+        metadata: params.metadata()?,
     });
     state.emit_customer("customer.created", &id);
     render(state, &id)

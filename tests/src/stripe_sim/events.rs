@@ -35,7 +35,7 @@ pub struct Event {
     pub origin: Origin,
     /// Webhook endpoints that have not said 2xx yet.
     pub awaiting: Vec<String>,
-    /// Whether it was lost on purpose: no endpoint will ever get it.
+    /// Whether it was lost on purpose: no endpoint gets it by itself.
     pub dropped: bool,
     pub attempts: Vec<DeliveryAttempt>,
 }
@@ -110,6 +110,11 @@ impl Event {
         json!(self.envelope())
     }
 
+    /// Whether it has reached everybody; one that was dropped has reached nobody until it is delivered by hand.
+    fn is_delivered(&self) -> bool {
+        self.awaiting.is_empty() && (!self.dropped || self.attempts.iter().any(DeliveryAttempt::succeeded))
+    }
+
     /// Whether every endpoint has been tried at least once.
     pub fn is_tried(&self) -> bool {
         self.dropped
@@ -159,7 +164,7 @@ pub fn list(state: &State, call: &Call) -> Result<Value, ApiError> {
     let rows = page(&state.events.table, params, |event| {
         is_retained(state, event)
             && (types.is_empty() || types.iter().any(|wanted| matches(wanted, &event.kind)))
-            && delivered.is_none_or(|wanted| wanted == (event.awaiting.is_empty() && !event.dropped))
+            && delivered.is_none_or(|wanted| wanted == event.is_delivered())
     })?;
     Ok(rows.render("/v1/events", Event::render))
 }

@@ -8,9 +8,11 @@
 //! How a request travels: `server` (HTTP) → `exchange` (authentication, faults, idempotency) → `api` (routes) → one
 //! module per kind of object, all of it synchronous on `state`; events then leave through `webhooks` and `sender`.
 //! docs/SIMULATOR.md is the user's page.
+mod answer;
 mod api;
 mod balance;
 mod books;
+mod breakage;
 mod cards;
 mod charges;
 mod charging;

@@ -7,6 +7,10 @@ use reqwest::Url;
 
 use super::error::ApiError;
 
+const MAX_METADATA_KEYS: usize = 50;
+const MAX_METADATA_KEY: usize = 40;
+const MAX_METADATA_VALUE: usize = 500;
+
 /// The parameters of one request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Params {
@@ -99,6 +103,26 @@ impl Params {
             .collect()
     }
 
+    /// `metadata`, within Stripe's limits.
+    pub fn metadata(&self) -> Result<BTreeMap<String, String>, ApiError> {
+        let metadata = self.map("metadata");
+        for (key, value) in &metadata {
+            let (length, limit, what) = match (key.chars().count(), value.chars().count()) {
+                (length, _) if length > MAX_METADATA_KEY => (length, MAX_METADATA_KEY, "keys"),
+                (_, length) if length > MAX_METADATA_VALUE => (length, MAX_METADATA_VALUE, "values"),
+                _ => continue,
+            };
+            let message =
+                format!("Metadata {what} can have up to {limit} characters; that of \"{key}\" has {length}.");
+            return Err(ApiError::invalid(message).param(&format!("metadata[{key}]")));
+        }
+        if metadata.len() > MAX_METADATA_KEYS {
+            let message = format!("You may specify up to {MAX_METADATA_KEYS} keys on metadata.");
+            return Err(ApiError::invalid(message).param("metadata"));
+        }
+        Ok(metadata)
+    }
+
     /// Refuses any parameter that is not listed: Stripe does, and a test should notice a misspelt one.
     pub fn only(&self, known: &[&str]) -> Result<(), ApiError> {
         for (name, _) in &self.pairs {
@@ -137,6 +161,22 @@ mod tests {
     #[test]
     fn order_on_the_wire_does_not_matter() {
         assert_eq!(Params::parse("b=2&a=1"), Params::parse("a=1&b=2"));
+    }
+
+    #[test]
+    fn metadata_beyond_the_limits_is_refused() {
+        let long = format!("metadata[ok]=1&metadata[{}]=1", "k".repeat(41));
+        assert!(Params::parse(&long).metadata().is_err());
+        assert!(
+            Params::parse(&format!("metadata[k]={}", "v".repeat(501)))
+                .metadata()
+                .is_err()
+        );
+        assert!(
+            Params::parse(&format!("metadata[k]={}", "v".repeat(500)))
+                .metadata()
+                .is_ok()
+        );
     }
 
     #[test]

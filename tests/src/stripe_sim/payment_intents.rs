@@ -17,7 +17,6 @@ const IGNORED: &[&str] = &[
     "automatic_payment_methods",
     "capture_method",
     "confirmation_method",
-    "error_on_requires_action",
     "mandate",
     "payment_method_options",
     "payment_method_types",
@@ -39,6 +38,7 @@ pub fn create(state: &mut State, call: &Call) -> Result<Value, ApiError> {
         "payment_method",
         "confirm",
         "off_session",
+        "error_on_requires_action",
         "metadata",
         "description",
         "setup_future_usage",
@@ -83,7 +83,7 @@ pub fn create(state: &mut State, call: &Call) -> Result<Value, ApiError> {
         payment_method: payment_method.map(str::to_owned),
         description: params.text("description").map(str::to_owned),
         setup_future_usage: params.text("setup_future_usage").map(str::to_owned),
-        metadata: params.map("metadata"),
+        metadata: params.metadata()?,
         charges: Vec::new(),
         last_payment_error: None,
         canceled_at: None,
@@ -139,6 +139,7 @@ pub fn update(state: &mut State, call: &Call, id: &str) -> Result<Value, ApiErro
         .text("currency")
         .map_or(intent.currency.clone(), str::to_lowercase);
     check_amount(amount, &currency)?;
+    let metadata = params.metadata()?;
     let customer = params.text("customer").or(intent.customer.as_deref());
     if let Some(customer) = customer {
         customers::ensure(state, customer).map_err(|error| error.in_param("customer"))?;
@@ -164,7 +165,7 @@ pub fn update(state: &mut State, call: &Call, id: &str) -> Result<Value, ApiErro
         } else if touches_payment && row.status == IntentStatus::RequiresAction {
             row.status = IntentStatus::RequiresConfirmation; // what was to be authenticated is no longer what is asked
         }
-        merge(&mut row.metadata, params.map("metadata"));
+        merge(&mut row.metadata, metadata);
     }
     render(state, id, call.shape)
 }
@@ -172,7 +173,7 @@ pub fn update(state: &mut State, call: &Call, id: &str) -> Result<Value, ApiErro
 /// `POST /v1/payment_intents/{id}/confirm`.
 pub fn confirm(state: &mut State, call: &Call, id: &str) -> Result<Value, ApiError> {
     let params = &call.params;
-    let known = ["payment_method", "off_session", "setup_future_usage"];
+    let known = ["payment_method", "off_session", "error_on_requires_action"];
     params.only(&[&known[..], IGNORED].concat())?;
     charging::confirm(
         state,
@@ -241,16 +242,19 @@ fn usable(state: &mut State, method: &str, customer: Option<&str>) -> Result<(),
     payment_methods::belongs(state, method, customer)
 }
 
-/// `off_session` is a boolean on creation and may be `one_off` or `recurring` too.
+/// `off_session` is a boolean on creation and may be `one_off` or `recurring` too. Who asks for an error instead of
+/// `requires_action` has nobody to send through an authentication either.
 fn cardholder(params: &Params) -> Result<Cardholder, ApiError> {
-    match params.text("off_session") {
-        Some("one_off" | "recurring") => Ok(Cardholder::Absent),
-        _ => Ok(if params.boolean("off_session")?.unwrap_or(false) {
-            Cardholder::Absent
-        } else {
-            Cardholder::Present
-        }),
-    }
+    let off_session = match params.text("off_session") {
+        Some("one_off" | "recurring") => true,
+        _ => params.boolean("off_session")?.unwrap_or(false),
+    };
+    let alone = off_session || params.boolean("error_on_requires_action")?.unwrap_or(false);
+    Ok(if alone {
+        Cardholder::Absent
+    } else {
+        Cardholder::Present
+    })
 }
 
 /// An empty value deletes its key.

@@ -41,7 +41,7 @@ pub fn create(state: &mut State, call: &Call) -> Result<Value, ApiError> {
         charge,
         amount: params.integer("amount")?,
         reason: params.text("reason").map(str::to_owned),
-        metadata: params.map("metadata"),
+        metadata: params.metadata()?,
         outcome: None,
     };
     let id = place(state, order)?;

@@ -10,7 +10,7 @@ const LIMIT: usize = 200_000;
 /// One API call.
 #[derive(Debug, Clone, Serialize)]
 pub struct Logged {
-    /// Counts from 1; `GET /_sim/requests?after=N` continues after it.
+    /// Counts from 1, given by [`RequestLog::push`]; `GET /_sim/requests?after=N` continues after it.
     pub seq: u64,
     /// Virtual seconds since 1970.
     pub at: i64,
@@ -23,7 +23,7 @@ pub struct Logged {
     pub replayed: bool,
     /// The kind of the fault that struck it.
     pub fault: Option<&'static str>,
-    /// Nothing where the connection was dropped instead.
+    /// Nothing where the connection broke instead.
     pub status: Option<u16>,
     /// `code` (else `type`) of an error answer.
     pub error: Option<String>,

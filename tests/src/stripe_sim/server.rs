@@ -16,9 +16,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 
+use super::answer::Transfer;
 use super::api::Call;
 use super::control;
-use super::exchange::{Answer, Wire, exchange};
+use super::exchange::exchange;
 use super::objects::{API_VERSION, Shape};
 use super::params::Params;
 use super::state::Sim;
@@ -86,22 +87,17 @@ async fn answer(sim: Arc<Sim>, request: Request<Incoming>) -> io::Result<Respons
     let call = parse(&head.method, path, &query, &head.headers, &body);
     let (key, version) = (call.idempotency_key.clone(), call.version.clone());
     // In a task of its own: when the caller hangs up, hyper drops this future, but Stripe goes on.
-    let wire = tokio::spawn(async move { exchange(&sim, call).await });
-    let wire = wire.await.map_err(io::Error::other)?;
-    let (answer, how): (Answer, fn(Bytes, Duration) -> Body) = match &wire {
-        Wire::Dropped => return Err(io::Error::from(io::ErrorKind::ConnectionReset)),
-        Wire::Whole(answer) => (answer.clone(), |body, _| Body::from(body)),
-        Wire::Trickle(answer, _) => (answer.clone(), trickle),
-        Wire::Truncated(answer) => (answer.clone(), |body, _| truncate(body)),
+    let exchanged = tokio::spawn(async move { exchange(&sim, call).await });
+    let (answer, transfer) = exchanged.await.map_err(io::Error::other)?;
+    let (status, length) = (answer.status, answer.body.len());
+    let body = Bytes::from(answer.body);
+    let body = match transfer {
+        Transfer::Whole => Body::from(body),
+        Transfer::Trickle(pause) => trickle(&body, pause),
+        Transfer::Truncated => truncate(&body),
+        Transfer::Dropped => return Err(io::Error::from(io::ErrorKind::ConnectionReset)),
     };
-    let pause = if let Wire::Trickle(_, pause) = wire {
-        pause
-    } else {
-        Duration::ZERO
-    };
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let length = answer.body.len();
-    let body = how(Bytes::from(answer.body), pause);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = respond(
         status,
         if answer.html {
@@ -162,8 +158,8 @@ fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
 }
 
 /// Half of the body, silence, the other half.
-fn trickle(body: Bytes, pause: Duration) -> Body {
-    let (first, second) = halves(&body);
+fn trickle(body: &Bytes, pause: Duration) -> Body {
+    let (first, second) = halves(body);
     let second = stream::once(async move {
         tokio::time::sleep(pause).await;
         second
@@ -172,8 +168,8 @@ fn trickle(body: Bytes, pause: Duration) -> Body {
 }
 
 /// Half of the body, then an error, which makes hyper break the connection.
-fn truncate(body: Bytes) -> Body {
-    let (first, _) = halves(&body);
+fn truncate(body: &Bytes) -> Body {
+    let (first, _) = halves(body);
     let broken = io::Error::from(io::ErrorKind::ConnectionReset);
     Body::from_stream(stream::iter([Ok(first), Err(broken)]))
 }

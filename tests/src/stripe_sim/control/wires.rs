@@ -13,7 +13,7 @@ use crate::stripe_sim::params::Params;
 use crate::stripe_sim::sender;
 use crate::stripe_sim::signature::Signature;
 use crate::stripe_sim::state::{Origin, Sim, State};
-use crate::stripe_sim::webhooks::{Change, render_endpoint};
+use crate::stripe_sim::webhooks::{self, Change};
 
 /// The longest that a flush waits for the endpoints to answer.
 const MAX_FLUSH: Duration = Duration::from_secs(60);
@@ -70,7 +70,7 @@ pub fn endpoints(state: &State) -> Value {
         .webhooks
         .endpoints()
         .iter()
-        .map(|row| render_endpoint(state, row))
+        .map(|row| webhooks::endpoints::render(state, row))
         .collect();
     json!({ "data": data })
 }
@@ -88,7 +88,7 @@ pub fn add_endpoint(sim: &Arc<Sim>, new: NewEndpoint) -> Answer {
         .webhooks
         .endpoint(&id)
         .ok_or_else(|| ApiError::missing("webhook_endpoint", &id))?;
-    Ok(render_endpoint(&state, endpoint))
+    Ok(webhooks::endpoints::render(&state, endpoint))
 }
 
 pub fn remove_endpoint(sim: &Sim, id: &str) -> Answer {

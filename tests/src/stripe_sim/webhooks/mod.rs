@@ -1,17 +1,17 @@
 //! Webhook endpoints, how badly events reach them, and what is still to be delivered. `sender` does the sending.
+pub mod endpoints;
+mod settings;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
 use rand::{RngExt, SeedableRng};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::api::Call;
-use super::error::ApiError;
-use super::objects::{API_VERSION, OLD_API_VERSION, Shape};
-use super::state::State;
+pub use settings::{Change, Settings};
 
 /// Between two tries of one delivery: 200 ms, 400 ms, 800 ms … 10 s, of real time.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
@@ -22,58 +22,6 @@ const MAX_ATTEMPTS: u32 = 30;
 const GIVE_UP_AFTER_SECS: i64 = 3 * 24 * 3600;
 /// Shuffled events are spread over this time, so that there is something to shuffle.
 const SHUFFLE_WINDOW_MS: u64 = 250;
-
-/// How events are made and delivered from now on. Changing it leaves what is already queued as it is, except that
-/// `paused` and `shuffle` apply at once.
-#[derive(Debug, Clone, Serialize)]
-pub struct Settings {
-    /// Nothing is delivered until this is false again or `flush` is called.
-    pub paused: bool,
-    /// So many of the next events are never delivered.
-    pub drop_next: u64,
-    /// Events of these types are never delivered.
-    pub drop_types: Vec<String>,
-    /// So many extra deliveries of every event.
-    pub duplicate: u32,
-    /// Two events, with two ids, for every change.
-    pub double: bool,
-    /// Deliveries in random order.
-    pub shuffle: bool,
-    /// Wait before the first try.
-    pub delay_ms: u64,
-    /// `api_version` of the events made from now on.
-    pub api_version: String,
-    /// Shape of their objects.
-    pub shape: Shape,
-    /// The API call that caused an event answers only after the event was tried.
-    pub before_response: bool,
-}
-
-/// A change of the settings: what is absent stays.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Change {
-    pub paused: Option<bool>,
-    pub drop_next: Option<u64>,
-    pub drop_types: Option<Vec<String>>,
-    pub duplicate: Option<Count>,
-    pub double: Option<bool>,
-    pub shuffle: Option<bool>,
-    pub delay_ms: Option<u64>,
-    pub api_version: Option<String>,
-    pub shape: Option<Shape>,
-    pub before_response: Option<bool>,
-    /// Repeats the same disorder.
-    pub seed: Option<u64>,
-}
-
-/// A number, or `true` for one.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(untagged)]
-pub enum Count {
-    Switch(bool),
-    Number(u32),
-}
 
 /// One event on its way to one endpoint.
 #[derive(Debug, Clone)]
@@ -151,18 +99,7 @@ impl Default for Webhooks {
     fn default() -> Self {
         let seed = rand::random();
         Self {
-            settings: Settings {
-                paused: false,
-                drop_next: 0,
-                drop_types: Vec::new(),
-                duplicate: 0,
-                double: false,
-                shuffle: false,
-                delay_ms: 0,
-                api_version: API_VERSION.to_owned(),
-                shape: Shape::New,
-                before_response: false,
-            },
+            settings: Settings::default(),
             flush: Flush::default(),
             endpoints: Vec::new(),
             in_flight: 0,
@@ -218,36 +155,11 @@ impl Webhooks {
 
     /// Changes the settings.
     pub fn change(&mut self, change: Change) {
-        let settings = &mut self.settings;
-        settings.paused = change.paused.unwrap_or(settings.paused);
-        settings.drop_next = change.drop_next.unwrap_or(settings.drop_next);
-        settings.drop_types = change.drop_types.unwrap_or_else(|| settings.drop_types.clone());
-        settings.duplicate = match change.duplicate {
-            None => settings.duplicate,
-            Some(Count::Switch(on)) => u32::from(on),
-            Some(Count::Number(extra)) => extra,
-        };
-        settings.double = change.double.unwrap_or(settings.double);
-        settings.shuffle = change.shuffle.unwrap_or(settings.shuffle);
-        settings.delay_ms = change.delay_ms.unwrap_or(settings.delay_ms);
-        settings.before_response = change.before_response.unwrap_or(settings.before_response);
-        if let Some(shape) = change.shape {
-            settings.shape = shape;
-            settings.api_version = match shape {
-                Shape::Old => OLD_API_VERSION.to_owned(),
-                Shape::New => API_VERSION.to_owned(),
-            };
-        }
-        if let Some(version) = change.api_version {
-            if change.shape.is_none() {
-                settings.shape = Shape::of_version(&version);
-            }
-            settings.api_version = version;
-        }
         if let Some(seed) = change.seed {
             self.seed = seed;
             self.dice = StdRng::seed_from_u64(seed);
         }
+        self.settings.apply(change);
     }
 
     /// The settings and how much is on its way.
@@ -385,30 +297,9 @@ fn retry_delay(attempts: u32) -> Duration {
         .min(LAST_RETRY)
 }
 
-/// `GET /v1/webhook_endpoints`.
-pub fn list_endpoints(state: &State, call: &Call) -> Result<Value, ApiError> {
-    call.params.only(&["limit", "starting_after", "ending_before"])?;
-    let data: Vec<Value> = state
-        .webhooks
-        .endpoints()
-        .iter()
-        .rev()
-        .map(|row| render_endpoint(state, row))
-        .collect();
-    Ok(json!({ "object": "list", "url": "/v1/webhook_endpoints", "has_more": false, "data": data }))
-}
-
-/// An endpoint over the API; its secret is never told again.
-pub fn render_endpoint(state: &State, endpoint: &Endpoint) -> Value {
-    json!({
-        "id": endpoint.id, "object": "webhook_endpoint", "created": endpoint.created, "livemode": false,
-        "url": endpoint.url, "status": "enabled", "enabled_events": ["*"], "application": null, "description": null,
-        "metadata": {}, "api_version": state.webhooks.settings.api_version,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::settings::Count;
     use super::*;
 
     fn one_endpoint() -> (Webhooks, Instant) {
