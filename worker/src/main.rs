@@ -1,5 +1,6 @@
 //! `quittance`: the worker pool and every operator command.
 
+mod admin_http;
 mod cli;
 mod collection;
 mod commands;
@@ -10,6 +11,7 @@ mod jobs;
 mod metrics;
 mod output;
 mod queue;
+mod scheduler;
 mod stripe;
 
 use std::process::ExitCode;

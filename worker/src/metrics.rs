@@ -59,6 +59,8 @@ pub struct Metrics {
     pub lane_restarts: IntCounterVec,
     /// Calls of Stripe's API by operation and result.
     pub stripe_requests: IntCounterVec,
+    /// How long they took.
+    pub stripe_duration: HistogramVec,
     /// Second payments of one collection that were stopped before they were made.
     pub double_charge_blocked: IntCounter,
     /// Connections of this process to Postgres.
@@ -144,6 +146,13 @@ impl Metrics {
                 "Calls of Stripe's API",
                 &["op", "code"],
             )?,
+            stripe_duration: histograms(
+                &r,
+                "stripe_request_duration_seconds",
+                "Calls of Stripe's API",
+                &["op"],
+                &DURATIONS,
+            )?,
             double_charge_blocked: counter(&r, "double_charge_blocked_total", "Second payments stopped")?,
             pool_connections: gauges(&r, "db_pool_connections", "Connections to Postgres", &["state"])?,
             registry: r,
@@ -161,6 +170,18 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+}
+
+/// Counts the calls of Stripe's API.
+impl crate::stripe::Observer for Metrics {
+    fn on_request(&self, operation: crate::stripe::Operation, code: &str, elapsed: std::time::Duration) {
+        self.stripe_requests
+            .with_label_values(&[operation.as_str(), code])
+            .inc();
+        self.stripe_duration
+            .with_label_values(&[operation.as_str()])
+            .observe(elapsed.as_secs_f64());
     }
 }
 

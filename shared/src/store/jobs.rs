@@ -135,6 +135,46 @@ pub async fn enqueue(conn: &mut PgConnection, job: &NewJob) -> Result<Option<Job
     Ok(inserted.map(JobId))
 }
 
+/// Enqueues many at once; returns how many were new.
+///
+/// # Errors
+/// When the database is away.
+pub async fn enqueue_all(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<u64> {
+    if jobs.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<uuid::Uuid> = jobs.iter().map(|_| JobId::new().0).collect();
+    let firms: Vec<Option<uuid::Uuid>> = jobs.iter().map(|job| job.firm.map(|f| f.0)).collect();
+    let queues: Vec<String> = jobs.iter().map(|job| job.queue.as_str().to_owned()).collect();
+    let kinds: Vec<String> = jobs.iter().map(|job| job.kind.to_owned()).collect();
+    let dedupe_keys: Vec<String> = jobs.iter().map(|job| job.dedupe_key.clone()).collect();
+    let order_keys: Vec<Option<String>> = jobs.iter().map(|job| job.order_key.clone()).collect();
+    let payloads: Vec<Value> = jobs.iter().map(|job| job.payload.clone()).collect();
+    let priorities: Vec<i16> = jobs.iter().map(|job| job.priority).collect();
+    let run_ats: Vec<DateTime<Utc>> = jobs.iter().map(|job| job.run_at).collect();
+    let max_attempts: Vec<i32> = jobs.iter().map(|job| job.max_attempts).collect();
+    let inserted = sqlx::query!(
+        "insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, priority, run_at, max_attempts, created_at)
+         select t.*, app.now()
+           from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::smallint[],
+                       $9::timestamptz[], $10::int[]) as t
+         on conflict (kind, dedupe_key) do nothing",
+        &ids,
+        &firms as &[Option<uuid::Uuid>],
+        &queues,
+        &kinds,
+        &dedupe_keys,
+        &order_keys as &[Option<String>],
+        &payloads,
+        &priorities,
+        &run_ats,
+        &max_attempts,
+    )
+    .execute(conn)
+    .await?;
+    Ok(inserted.rows_affected())
+}
+
 /// Name of the Postgres channel that carries the nudge after a commit. A nudge is a hint: the relay's timer finds
 /// whatever a lost one forgot.
 pub const NUDGE_CHANNEL: &str = "quittance_jobs";

@@ -15,8 +15,16 @@ use crate::output::Failure;
 /// # Errors
 /// When the variable is missing or malformed, the database is away or its schema is behind.
 pub async fn open_db() -> Result<Db, Failure> {
+    open_db_with(&DbOptions::command("quittance")).await
+}
+
+/// Like [`open_db`], for a program that needs a pool of its own size.
+///
+/// # Errors
+/// As [`open_db`].
+pub async fn open_db_with(options: &DbOptions) -> Result<Db, Failure> {
     let url = config::database_url("DATABASE_URL")?;
-    let db = Db::connect(&url, &DbOptions::command("quittance")).await?;
+    let db = Db::connect(&url, options).await?;
     let mut conn = db.pool().acquire().await.map_err(shared::store::Error::from)?;
     match migrations::check(&mut conn).await? {
         SchemaState::Current => {}

@@ -4,6 +4,7 @@ pub mod charge;
 pub mod clock;
 pub mod generate;
 pub mod migrate;
+pub mod worker;
 
 mod connect;
 mod firms;

@@ -4,6 +4,7 @@ pub mod collect_invoice;
 pub mod generate_package_invoices;
 pub mod process_recurring_charges;
 pub mod process_stripe_event;
+pub mod prune;
 pub mod reconcile_payment;
 
 use crate::queue::{JobError, Registry};
@@ -18,6 +19,7 @@ pub fn register(registry: Registry) -> Registry {
         .external::<collect_invoice::CollectInvoice>()
         .external::<reconcile_payment::ReconcilePayment>()
         .external::<cancel_payment_intent::CancelPaymentIntent>()
+        .external::<prune::Prune>()
 }
 
 /// The payload of the jobs about one collection cycle.

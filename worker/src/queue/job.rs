@@ -25,14 +25,8 @@ pub struct Job {
     pub id: JobId,
     /// The firm, where it was known at enqueueing.
     pub firm_id: Option<FirmId>,
-    /// Its lane.
-    pub queue: Queue,
     /// Which handler.
     pub kind: String,
-    /// Unique per kind.
-    pub dedupe_key: String,
-    /// Jobs that share it run one at a time, in order.
-    pub order_key: Option<String>,
     /// Ids only.
     pub payload: Value,
     /// Number of this run, from 1.

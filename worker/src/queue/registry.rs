@@ -17,10 +17,10 @@ pub type Apply = Box<
 >;
 
 /// The first half of a transactional job.
-type Prepare = for<'a> fn(&'a Context, &'a Job) -> BoxFuture<'a, Result<Apply, JobError>>;
+pub type Prepare = for<'a> fn(&'a Context, &'a Job) -> BoxFuture<'a, Result<Apply, JobError>>;
 
 /// An external job.
-type Run = for<'a> fn(&'a Context, &'a Claim) -> BoxFuture<'a, Result<Outcome, JobError>>;
+pub type Run = for<'a> fn(&'a Context, &'a Claim) -> BoxFuture<'a, Result<Outcome, JobError>>;
 
 /// Which of the two contracts a handler keeps.
 #[derive(Clone, Copy)]
@@ -95,6 +95,16 @@ impl Registry {
     #[must_use]
     pub fn handler(&self, kind: &str) -> Option<&Handler> {
         self.handlers.get(kind)
+    }
+
+    /// Kinds of transactional jobs: their runs are noted, because they hold no lease.
+    #[must_use]
+    pub fn transactional_kinds(&self) -> Vec<String> {
+        self.handlers
+            .values()
+            .filter(|handler| matches!(handler.contract, Contract::Transactional(_)))
+            .map(|handler| handler.kind.to_owned())
+            .collect()
     }
 
     /// Every kind, for the relay: a job that nobody here can run is not taken.

@@ -1,0 +1,144 @@
+//! The admin port of a worker: `/livez`, `/readyz`, `/startupz`, `/metrics`. Never public.
+//!
+//! Alive means that the runtime answers, also while draining and without Postgres. Ready means that work gets done.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde_json::{Map, Value, json};
+use shared::store::{
+    self, Db,
+    migrations::{self, SchemaState},
+};
+use tokio::{net::TcpListener, time::timeout};
+
+use crate::{metrics::Metrics, queue::health::Health};
+
+/// A probe that waits longer than this for the database has its answer.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the probes look at.
+#[derive(Clone)]
+pub struct Probes {
+    /// The database.
+    pub db: Db,
+    /// The loops.
+    pub health: Health,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Binds the port; port 0 takes a free one. Serving begins with [`serve`].
+///
+/// # Errors
+/// When the address is taken or not ours.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Serves until the process ends: probes must be answered to the last.
+pub async fn serve(listener: TcpListener, probes: Probes) {
+    let routes = Router::new()
+        .route("/livez", get(async || Json(json!({ "status": "ok" }))))
+        .route("/readyz", get(ready))
+        .route("/startupz", get(started))
+        .route("/metrics", get(metrics))
+        .with_state(probes);
+    if let Err(error) = axum::serve(listener, routes).await {
+        tracing::error!("admin port failed: {error}");
+    }
+}
+
+/// One named check.
+type Check = (String, Result<(), String>);
+
+async fn ready(State(probes): State<Probes>) -> Response {
+    let mut checks = vec![
+        check("database", database(&probes.db).await),
+        pulse("heartbeat", probes.health.heartbeat.is_alive()),
+        pulse("scheduler", probes.health.scheduler.is_alive()),
+        check(
+            "not_draining",
+            if probes.health.draining.is_cancelled() {
+                Err("the worker is shutting down".to_owned())
+            } else {
+                Ok(())
+            },
+        ),
+    ];
+    for (queue, relay) in &probes.health.relays {
+        checks.push(pulse(&format!("queue_{}", queue.as_str()), relay.is_alive()));
+    }
+    answer(checks)
+}
+
+async fn started(State(probes): State<Probes>) -> Response {
+    answer(vec![
+        check("database", database(&probes.db).await),
+        pulse("heartbeat", probes.health.heartbeat.has_beaten()),
+    ])
+}
+
+async fn metrics(State(probes): State<Probes>) -> Response {
+    match probes.metrics.text() {
+        Ok(text) => (
+            [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+            text,
+        )
+            .into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn check(name: &str, result: Result<(), String>) -> Check {
+    (name.to_owned(), result)
+}
+
+fn pulse(name: &str, alive: bool) -> Check {
+    let result = if alive {
+        Ok(())
+    } else {
+        Err("no round completed lately".to_owned())
+    };
+    check(name, result)
+}
+
+/// Reachable, with a schema that this build knows how to use.
+async fn database(db: &Db) -> Result<(), String> {
+    let look = async {
+        let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
+        migrations::check(&mut conn).await
+    };
+    match timeout(PROBE_TIMEOUT, look).await {
+        Ok(Ok(SchemaState::Current | SchemaState::Ahead { .. })) => Ok(()),
+        Ok(Ok(SchemaState::Behind { have, want })) => Err(format!("schema {have} is older than {want}")),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+fn answer(checks: Vec<Check>) -> Response {
+    let healthy = checks.iter().all(|(_, result)| result.is_ok());
+    let checks: Map<String, Value> = checks
+        .into_iter()
+        .map(|(name, result)| {
+            let value = match result {
+                Ok(()) => json!({ "ok": true }),
+                Err(message) => json!({ "ok": false, "message": message }),
+            };
+            (name, value)
+        })
+        .collect();
+    let (code, status) = if healthy {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "failing")
+    };
+    (code, Json(json!({ "status": status, "checks": checks }))).into_response()
+}

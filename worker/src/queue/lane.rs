@@ -1,0 +1,270 @@
+//! The lane: apalis on Redis carries ids of jobs to workers. The only file that names apalis.
+//!
+//! A lane is disposable. It decides nothing, retries nothing and remembers nothing: whatever it loses is handed over
+//! again by the relay, and whatever it delivers twice is claimed once. The settings below avoid what was measured to
+//! go wrong: one id per fetch (a prefetched batch starves heartbeats and acknowledgements), no lock per task (it
+//! scans the whole backlog), an own poll strategy (the built-in ones can lose their wake-up), an own supervisor (the
+//! built-in one restarts without pause), a fresh name per start (a reused one is refused), and jobs that run in tasks
+//! of their own (an error of Redis drops the lane's futures, never a job).
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use apalis::prelude::{
+    BackendExt, BoxDynError, PollSnapshot, PollStrategy, Task, TaskBuilder, TaskSink, WorkerBuilder,
+};
+use apalis_redis::{Config, RedisStorage};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use serde::{Deserialize, Serialize};
+use shared::{ids::JobId, store::jobs::Queue};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Interval, MissedTickBehavior, interval, sleep},
+};
+use tokio_util::sync::{CancellationToken, PollSemaphore};
+
+use super::{gate::lane_name, runner::Runner};
+
+/// How often an idle lane is looked at: the price of an empty look is one small script.
+const POLL_EVERY: Duration = Duration::from_millis(15);
+
+/// apalis' own heartbeat, and how many may be missing before it hands a lane worker's ids to another.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const MISSED_HEARTBEATS: usize = 5;
+
+/// Pause before a failed lane is started again, doubling up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Redis' answer may take this long before the connection counts as broken; the library's half second kills lanes.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What travels: a pointer. Payload, attempts and times stay in Postgres.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Dispatch {
+    job: JobId,
+}
+
+/// Connects to Redis; the connection mends itself later on.
+///
+/// # Errors
+/// When it cannot be reached now.
+pub async fn connect(url: &str) -> redis::RedisResult<ConnectionManager> {
+    let config = ConnectionManagerConfig::new()
+        .set_response_timeout(Some(RESPONSE_TIMEOUT))
+        .set_connection_timeout(Some(CONNECTION_TIMEOUT))
+        .set_max_delay(LONGEST_PAUSE)
+        .set_number_of_retries(1);
+    redis::Client::open(url)?
+        .get_connection_manager_with_config(config)
+        .await
+}
+
+fn storage(redis: ConnectionManager, queue: Queue) -> RedisStorage<Dispatch> {
+    let config = Config::default()
+        .queue(&lane_name(queue))
+        .batch_size(1)
+        .lock_tasks(false)
+        .emit_events(false)
+        .heartbeat_interval(HEARTBEAT)
+        .missed_heartbeats(MISSED_HEARTBEATS);
+    RedisStorage::new(redis).with_config(config)
+}
+
+/// Puts ids into a lane.
+pub struct Sender {
+    storage: RedisStorage<Dispatch>,
+}
+
+impl Sender {
+    /// For this queue's lane.
+    #[must_use]
+    pub fn new(redis: ConnectionManager, queue: Queue) -> Self {
+        Self {
+            storage: storage(redis, queue),
+        }
+    }
+
+    /// Pushes all of them in one call.
+    ///
+    /// # Errors
+    /// When Redis is away; any number of them may have arrived.
+    pub async fn push(&mut self, ids: &[JobId]) -> Result<(), String> {
+        let tasks: Vec<Task<Dispatch>> = ids
+            .iter()
+            .map(|&job| TaskBuilder::new(Dispatch { job }).build())
+            .collect();
+        self.storage
+            .push_all(futures::stream::iter(tasks))
+            .await
+            .map_err(|e| e.to_string())
+    }
+}
+
+/// Takes ids out of a lane and runs their jobs, until told to stop.
+pub struct Receiver {
+    redis: ConnectionManager,
+    queue: Queue,
+    runner: Arc<Runner>,
+    worker_id: String,
+    starts: AtomicU64,
+}
+
+impl Receiver {
+    /// For this queue's lane; every id goes to `runner`.
+    #[must_use]
+    pub fn new(redis: ConnectionManager, queue: Queue, runner: Arc<Runner>, worker_id: &str) -> Self {
+        Self {
+            redis,
+            queue,
+            runner,
+            worker_id: worker_id.to_owned(),
+            starts: AtomicU64::new(0),
+        }
+    }
+
+    /// Receives until `stop`, starting again whenever Redis fails.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut pause = FIRST_PAUSE;
+        while !stop.is_cancelled() {
+            let started = tokio::time::Instant::now();
+            let name = format!(
+                "{}-{}",
+                self.worker_id,
+                self.starts.fetch_add(1, Ordering::Relaxed)
+            );
+            let ended = self.receive(&name, stop.clone()).await;
+            self.forget(&name).await;
+            if stop.is_cancelled() {
+                return;
+            }
+            if started.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+                tracing::warn!(
+                    queue = self.queue.as_str(),
+                    "lane lost ({ended}); starting it again"
+                );
+            }
+            self.runner
+                .metrics()
+                .lane_restarts
+                .with_label_values(&[self.queue.as_str()])
+                .inc();
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = stop.cancelled() => return,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// One life of the lane's worker, under a name of its own.
+    async fn receive(&self, name: &str, stop: CancellationToken) -> String {
+        let worker = WorkerBuilder::new(name.to_owned())
+            .backend(storage(self.redis.clone(), self.queue).poll_with_strategy(Ticker::every(POLL_EVERY)))
+            .build(Slots {
+                free: PollSemaphore::new(self.runner.slots()),
+                held: None,
+                runner: self.runner.clone(),
+            });
+        let stopped = async move {
+            stop.cancelled().await;
+            Ok::<(), std::io::Error>(())
+        };
+        match worker.run_until(stopped).await {
+            Ok(()) => "it ended".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Removes what a lane's worker leaves behind: its registration, and ids that it had fetched. Those that have
+    /// not ended are handed over again by the relay.
+    async fn forget(&self, name: &str) {
+        let lane = lane_name(self.queue);
+        let forgotten: redis::RedisResult<()> = redis::pipe()
+            .zrem(format!("{lane}:workers"), name)
+            .ignore()
+            .del(format!("{lane}:workers:metadata:{name}"))
+            .ignore()
+            .del(format!("{lane}:inflight:{name}"))
+            .ignore()
+            .query_async(&mut self.redis.clone())
+            .await;
+        if let Err(error) = forgotten {
+            tracing::debug!("registration of {name} stays in Redis until it expires: {error}");
+        }
+    }
+}
+
+/// Runs one job per free slot: the lane is asked for an id only when a slot is free. The slots belong to the runner,
+/// so they bound the jobs of one queue across restarts of the lane.
+struct Slots {
+    free: PollSemaphore,
+    held: Option<OwnedSemaphorePermit>,
+    runner: Arc<Runner>,
+}
+
+impl tower::Service<Task<Dispatch>> for Slots {
+    type Response = ();
+    type Error = BoxDynError;
+    type Future = Pin<Box<dyn Future<Output = Result<(), BoxDynError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxDynError>> {
+        if self.held.is_none() {
+            match ready!(self.free.poll_acquire(cx)) {
+                Some(slot) => self.held = Some(slot),
+                None => return Poll::Ready(Err("the slots are closed".into())),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Always succeeds: how the job ended is Postgres' business. The job runs in a task of its own.
+    fn call(&mut self, task: Task<Dispatch>) -> Self::Future {
+        let (slot, runner) = (self.held.take(), self.runner.clone());
+        let run = tokio::spawn(async move {
+            runner.deliver(task.args.job).await;
+            drop(slot);
+        });
+        Box::pin(async move {
+            if let Err(error) = run.await {
+                tracing::error!("the task of a job ended abnormally: {error}");
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Wakes the lane at a fixed rhythm and always leaves a waker behind.
+struct Ticker(Interval);
+
+impl Ticker {
+    fn every(period: Duration) -> Self {
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self(ticks)
+    }
+}
+
+impl PollStrategy for Ticker {
+    fn poll_drive(&mut self, cx: &mut Context<'_>, _: &PollSnapshot) -> Poll<Option<()>> {
+        let mut fired = false;
+        while self.0.poll_tick(cx).is_ready() {
+            fired = true;
+        }
+        if fired {
+            Poll::Ready(Some(()))
+        } else {
+            Poll::Pending
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Runs the jobs of one queue in one worker: opens an id, calls its handler, and goes on with the next job of the
+//! same order key, so that a customer's backlog does not pay for a trip through Redis per job.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Utc};
+use shared::{
+    ids::JobId,
+    store::{self, jobs::Queue},
+};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::{
+    claim::{self, Opened},
+    external,
+    job::Job,
+    registry::{Contract, Registry},
+    retry::Jitter,
+    settle::{Settled, Verdict},
+    transactional::{self, Ran},
+};
+use crate::{context::Context, metrics::Metrics};
+
+/// Jobs of one order key that are run in one go; then the slot is free for others.
+const LONGEST_CHAIN: usize = 50;
+
+/// Runs the jobs of one queue.
+pub struct Runner {
+    cx: Context,
+    registry: Registry,
+    queue: Queue,
+    lease: Duration,
+    transactional: Vec<String>,
+    slots: Arc<Semaphore>,
+    running: Mutex<HashSet<JobId>>,
+    busy: watch::Sender<usize>,
+    draining: CancellationToken,
+    hard_stop: CancellationToken,
+}
+
+impl Runner {
+    /// With this many slots. `draining`: begin nothing more. `hard_stop`: give back what is running.
+    #[must_use]
+    pub fn new(
+        cx: Context,
+        registry: Registry,
+        queue: Queue,
+        concurrency: usize,
+        lease: Duration,
+        draining: CancellationToken,
+        hard_stop: CancellationToken,
+    ) -> Self {
+        Self {
+            transactional: registry.transactional_kinds(),
+            cx,
+            registry,
+            queue,
+            lease,
+            slots: Arc::new(Semaphore::new(concurrency)),
+            running: Mutex::default(),
+            busy: watch::Sender::new(0),
+            draining,
+            hard_stop,
+        }
+    }
+
+    /// What handlers get.
+    pub fn context(&self) -> &Context {
+        &self.cx
+    }
+
+    /// Counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.cx.metrics
+    }
+
+    /// Unique per process start.
+    pub fn worker_id(&self) -> &str {
+        &self.cx.worker_id
+    }
+
+    /// How long an external job is ours without a sign of life.
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// One permit per job that may run at a time.
+    pub fn slots(&self) -> Arc<Semaphore> {
+        self.slots.clone()
+    }
+
+    /// Resolves when running jobs are to be given back.
+    pub async fn hard_stop(&self) {
+        self.hard_stop.cancelled().await;
+    }
+
+    /// A random number for a backoff.
+    #[must_use]
+    pub fn jitter(&self) -> Jitter {
+        Jitter::draw()
+    }
+
+    /// A failed run, logged once, here: a retry is business as usual, a discarded job waits for a person.
+    pub fn log_failure(&self, job: &Job, verdict: &Verdict) {
+        let error = verdict.error.as_deref().unwrap_or_default();
+        if verdict.state == "discarded" {
+            tracing::warn!(job.id = %job.id, job.kind = job.kind, job.attempt, "job discarded: {error}");
+        } else {
+            tracing::info!(job.id = %job.id, job.kind = job.kind, job.attempt, "job failed, will be retried: {error}");
+        }
+    }
+
+    /// Runs the job that an id from the lane points to, and those that follow it in order.
+    pub async fn deliver(&self, id: JobId) {
+        let _busy = Busy::begin(self);
+        let mut next = Some(id);
+        for _ in 0..LONGEST_CHAIN {
+            let Some(id) = next else { break };
+            next = match self.one(id).await {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::warn!(job.id = %id, "job not run to its end, it will come again: {error}");
+                    None
+                }
+            };
+        }
+    }
+
+    /// Resolves when nothing runs.
+    pub async fn idle(&self) {
+        // The sender is `self`, so the channel cannot be closed.
+        let mut busy = self.busy.subscribe();
+        let waited = busy.wait_for(|&running| running == 0).await;
+        drop(waited);
+    }
+
+    async fn one(&self, id: JobId) -> Result<Option<JobId>, store::Error> {
+        let pool = self.cx.db.pool();
+        if self.draining.is_cancelled() {
+            claim::put_back(pool, id, self.worker_id()).await?;
+            return Ok(None);
+        }
+        // The same id twice at a time: the lane delivered it again while it runs here.
+        let Some(_mine) = Running::enter(&self.running, id) else {
+            return Ok(None);
+        };
+        match claim::open(pool, id, self.worker_id(), &self.transactional).await? {
+            Opened::Gone => Ok(None),
+            Opened::NotNow => {
+                claim::put_back(pool, id, self.worker_id()).await?;
+                Ok(None)
+            }
+            Opened::Ready { job, now } => self.run(*job, now).await,
+        }
+    }
+
+    async fn run(&self, job: Job, now: DateTime<Utc>) -> Result<Option<JobId>, store::Error> {
+        let Some(handler) = self.registry.handler(&job.kind) else {
+            tracing::warn!(job.id = %job.id, job.kind = job.kind, "no handler here: left for a newer worker");
+            return Ok(None);
+        };
+        let (started, id, attempt) = (Instant::now(), job.id, job.attempt);
+        let waited = (now - job.run_at).to_std().unwrap_or_default();
+        let span = tracing::info_span!("process", job.id = %job.id, job.kind = job.kind, job.attempt, trace.parent = job.traceparent);
+        let ran = match handler.contract {
+            Contract::Transactional(prepare) => {
+                transactional::run(self, handler, prepare, &job, now)
+                    .instrument(span)
+                    .await?
+            }
+            Contract::External(run) => external::run(self, handler, run, job).instrument(span).await?,
+        };
+        let (queue, kind) = (handler.queue.as_str(), handler.kind);
+        match ran {
+            Ran::PutBack | Ran::Gone => Ok(None),
+            Ran::Ended(_, Settled::Stale) => {
+                self.metrics().stale_completions.inc();
+                tracing::warn!(job.id = %id, job.kind = kind, "the run was no longer ours; its end was not recorded");
+                Ok(None)
+            }
+            Ran::Ended(label, Settled::Written { next }) => {
+                let m = self.metrics();
+                m.completed.with_label_values(&[queue, kind, label]).inc();
+                m.wait_duration
+                    .with_label_values(&[queue])
+                    .observe(waited.as_secs_f64());
+                m.run_duration
+                    .with_label_values(&[queue, kind])
+                    .observe(started.elapsed().as_secs_f64());
+                if !matches!(label, "snoozed" | "retryable") {
+                    m.attempts.with_label_values(&[kind]).observe(f64::from(attempt));
+                }
+                Ok(next)
+            }
+        }
+    }
+}
+
+/// Counts a delivery as running for as long as it lives, even when its task is aborted.
+struct Busy<'a>(&'a Runner);
+
+impl<'a> Busy<'a> {
+    fn begin(runner: &'a Runner) -> Self {
+        runner.busy.send_modify(|running| *running += 1);
+        runner
+            .metrics()
+            .slots_used
+            .with_label_values(&[runner.queue.as_str()])
+            .inc();
+        Self(runner)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0
+            .busy
+            .send_modify(|running| *running = running.saturating_sub(1));
+        self.0
+            .metrics()
+            .slots_used
+            .with_label_values(&[self.0.queue.as_str()])
+            .dec();
+    }
+}
+
+/// Marks an id as running in this process for as long as it lives.
+struct Running<'a> {
+    set: &'a Mutex<HashSet<JobId>>,
+    id: JobId,
+}
+
+impl<'a> Running<'a> {
+    fn enter(set: &'a Mutex<HashSet<JobId>>, id: JobId) -> Option<Self> {
+        set.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id)
+            .then_some(Self { set, id })
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.set
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.id);
+    }
+}

@@ -1,0 +1,341 @@
+//! The transaction behind a tick: its row, its jobs and the watermark, together or not at all.
+//!
+//! Every worker runs this; the lock on the schedule's row lets one of them through, and keys make the second harmless.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use serde_json::json;
+use shared::{
+    ids::FirmId,
+    store::{
+        self, Db,
+        jobs::{self, NewJob},
+    },
+};
+use sqlx::PgConnection;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    firms,
+    schedule::{ALL, CatchUp, Plan, Schedule},
+    ticks::{self, Fate, Tick},
+};
+use crate::{metrics::Metrics, queue::health::Pulse};
+
+/// How often the clock is looked at.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Ticks per transaction. A skipped tick is a row; one that fires enqueues up to a job per firm.
+const MOST_SKIPPED: usize = 1000;
+const MOST_FIRED: usize = 48;
+
+/// What a round could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A schedule's expression.
+    #[error("schedule {name}: {fault}")]
+    Cron {
+        /// Whose.
+        name: &'static str,
+        /// What is wrong with it.
+        fault: String,
+    },
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Error::Store(error.into())
+    }
+}
+
+/// Whether a round left ticks for the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// All due ticks have their rows.
+    CaughtUp,
+    /// A batch was full.
+    More,
+}
+
+/// Writes the list of schedules into the database. A new one begins now; a known one keeps its watermark.
+///
+/// # Errors
+/// When the database is away.
+pub async fn register(db: &Db) -> store::Result<()> {
+    for schedule in ALL {
+        sqlx::query!(
+            "insert into schedules (name, cron, job_kind, catch_up, watermark_at)
+             values ($1, $2, $3, $4, app.now())
+             on conflict (name) do update set cron = excluded.cron, job_kind = excluded.job_kind, catch_up = excluded.catch_up
+              where (schedules.cron, schedules.job_kind, schedules.catch_up)
+                 is distinct from (excluded.cron, excluded.job_kind, excluded.catch_up)",
+            schedule.name,
+            schedule.cron,
+            schedule.job_kind(),
+            schedule.catch_up.as_str(),
+        )
+        .execute(db.pool())
+        .await?;
+    }
+    Ok(())
+}
+
+/// Rounds until `stop`.
+pub async fn run(db: Db, metrics: Arc<Metrics>, pulse: Arc<Pulse>, stop: CancellationToken) {
+    let mut away = false;
+    while !stop.is_cancelled() {
+        let wait = match one_round(&db, &metrics).await {
+            Ok(work) => {
+                away = false;
+                pulse.beat();
+                match work {
+                    Work::More => Duration::ZERO,
+                    Work::CaughtUp => EVERY,
+                }
+            }
+            Err(error) => {
+                if !away {
+                    away = true;
+                    tracing::warn!("scheduler waits: {error}");
+                }
+                EVERY
+            }
+        };
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Looks at every schedule once.
+///
+/// # Errors
+/// When the database is away.
+pub async fn one_round(db: &Db, metrics: &Metrics) -> Result<Work, Error> {
+    let now = db.now().await?;
+    let watermarks = sqlx::query!("select name, watermark_at from schedules")
+        .fetch_all(db.pool())
+        .await?;
+    let mut work = Work::CaughtUp;
+    for schedule in &ALL {
+        let Some(row) = watermarks.iter().find(|row| row.name == schedule.name) else {
+            continue;
+        };
+        let due = due_ticks(schedule, true, row.watermark_at, now)?;
+        if !due.is_empty() && advance(db, metrics, schedule).await? == Work::More {
+            work = Work::More;
+        }
+    }
+    Ok(work)
+}
+
+fn most(schedule: &Schedule) -> usize {
+    match schedule.catch_up {
+        CatchUp::Each => MOST_FIRED,
+        CatchUp::Latest => MOST_SKIPPED,
+    }
+}
+
+fn due_ticks(
+    schedule: &Schedule,
+    enabled: bool,
+    watermark: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Tick>, Error> {
+    ticks::since(
+        schedule.cron,
+        schedule.catch_up,
+        enabled,
+        watermark,
+        now,
+        most(schedule),
+    )
+    .map_err(|fault| Error::Cron {
+        name: schedule.name,
+        fault: fault.to_string(),
+    })
+}
+
+/// Handles one batch of one schedule's ticks.
+async fn advance(db: &Db, metrics: &Metrics, schedule: &Schedule) -> Result<Work, Error> {
+    let mut tx = db.plain().await?;
+    let row = sqlx::query!(
+        "select watermark_at, enabled from schedules where name = $1 for update skip locked",
+        schedule.name
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    // Another worker is at it.
+    let Some(row) = row else { return Ok(Work::CaughtUp) };
+    let now = tx.now();
+    let due = due_ticks(schedule, row.enabled, row.watermark_at, now)?;
+    let Some(last) = due.last().map(|tick| tick.due_at) else {
+        return Ok(Work::CaughtUp);
+    };
+    let mut counts = Counts::default();
+    record_skipped(&mut tx, schedule, &due, &mut counts).await?;
+    for tick in due.iter().filter(|tick| tick.fate == Fate::Fire) {
+        fire(&mut tx, schedule, tick.due_at, now, &mut counts).await?;
+    }
+    sqlx::query!(
+        "update schedules set watermark_at = $2 where name = $1",
+        schedule.name,
+        last
+    )
+    .execute(&mut *tx)
+    .await?;
+    if counts.jobs > 0 {
+        jobs::nudge(&mut tx).await?;
+    }
+    tx.commit().await?;
+    counts.publish(metrics, schedule, now - last);
+    Ok(if due.len() >= most(schedule) {
+        Work::More
+    } else {
+        Work::CaughtUp
+    })
+}
+
+/// What one batch did.
+#[derive(Default)]
+struct Counts {
+    fired: u64,
+    skipped: u64,
+    jobs: u64,
+}
+
+impl Counts {
+    fn publish(&self, metrics: &Metrics, schedule: &Schedule, lag: chrono::TimeDelta) {
+        let label = &[schedule.name];
+        metrics.schedule_fired.with_label_values(label).inc_by(self.fired);
+        metrics
+            .schedule_missed
+            .with_label_values(label)
+            .inc_by(self.skipped);
+        metrics
+            .schedule_lag
+            .with_label_values(label)
+            .set(lag.num_seconds());
+        if self.fired > 0 {
+            tracing::info!(
+                schedule = schedule.name,
+                fired = self.fired,
+                skipped = self.skipped,
+                jobs = self.jobs,
+                "schedule fired"
+            );
+        }
+    }
+}
+
+async fn record_skipped(
+    conn: &mut PgConnection,
+    schedule: &Schedule,
+    due: &[Tick],
+    counts: &mut Counts,
+) -> Result<(), Error> {
+    let (at, reasons): (Vec<DateTime<Utc>>, Vec<String>) = due
+        .iter()
+        .filter_map(|tick| match &tick.fate {
+            Fate::Skip { reason } => Some((tick.due_at, reason.clone())),
+            Fate::Fire => None,
+        })
+        .unzip();
+    if at.is_empty() {
+        return Ok(());
+    }
+    let done = sqlx::query!(
+        "insert into schedule_occurrences (schedule, due_at, state, reason, recorded_at)
+         select $1, t.due_at, 'skipped', t.reason, app.now()
+           from unnest($2::timestamptz[], $3::text[]) as t (due_at, reason)
+         on conflict do nothing",
+        schedule.name,
+        &at,
+        &reasons,
+    )
+    .execute(conn)
+    .await?;
+    counts.skipped += done.rows_affected();
+    Ok(())
+}
+
+async fn fire(
+    conn: &mut PgConnection,
+    schedule: &Schedule,
+    due_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+    counts: &mut Counts,
+) -> Result<(), Error> {
+    let new = sqlx::query!(
+        "insert into schedule_occurrences (schedule, due_at, recorded_at) values ($1, $2, app.now())
+         on conflict do nothing",
+        schedule.name,
+        due_at,
+    )
+    .execute(&mut *conn)
+    .await?;
+    if new.rows_affected() == 0 {
+        return Ok(());
+    }
+    let planned = plan(conn, schedule, due_at, now).await?;
+    let enqueued = jobs::enqueue_all(conn, &planned).await?;
+    sqlx::query!(
+        "update schedule_occurrences set state = 'fired', fired_at = app.now(), jobs_enqueued = $3
+          where schedule = $1 and due_at = $2",
+        schedule.name,
+        due_at,
+        i32::try_from(enqueued).unwrap_or(i32::MAX),
+    )
+    .execute(conn)
+    .await?;
+    counts.fired += 1;
+    counts.jobs += enqueued;
+    Ok(())
+}
+
+/// The jobs that a tick asks for. Those that exist already are not enqueued again.
+async fn plan(
+    conn: &mut PgConnection,
+    schedule: &Schedule,
+    due_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Vec<NewJob>, Error> {
+    match schedule.plan {
+        Plan::Single { kind, queue } => Ok(vec![NewJob::new(
+            queue,
+            kind,
+            format!("{}:{}", schedule.name, due_at.to_rfc3339()),
+            json!({}),
+            now,
+        )]),
+        Plan::FirmsByLocalDate => {
+            let firms =
+                sqlx::query!(r#"select firm_id as "firm_id!", timezone as "timezone!" from app.firms()"#)
+                    .fetch_all(conn)
+                    .await?;
+            Ok(firms
+                .into_iter()
+                .filter_map(|firm| {
+                    let date = firms::local_date_at(due_at, zone(&firm.timezone))?;
+                    Some(firms::job(FirmId(firm.firm_id), date, now))
+                })
+                .collect())
+        }
+    }
+}
+
+/// A firm's zone was checked when it was entered; one that this build no longer knows is read as UTC, so that the
+/// firm is invoiced, some hours off, rather than forgotten.
+fn zone(name: &str) -> Tz {
+    name.parse().unwrap_or_else(|_| {
+        tracing::error!(timezone = name, "unknown time zone: taken as UTC");
+        chrono_tz::UTC
+    })
+}

@@ -1,0 +1,103 @@
+//! The schedules. A new one is a line here; what is in the database follows at start.
+
+use shared::store::jobs::Queue;
+
+/// What happens to ticks that were missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatchUp {
+    /// Each fires, in order.
+    Each,
+    /// Only the newest fires; the older ones are recorded as superseded by it.
+    Latest,
+}
+
+impl CatchUp {
+    /// As in the `catch_up` column.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CatchUp::Each => "each",
+            CatchUp::Latest => "latest",
+        }
+    }
+}
+
+/// Which jobs a tick enqueues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// One per tick.
+    Single {
+        /// Which handler.
+        kind: &'static str,
+        /// Its lane.
+        queue: Queue,
+    },
+    /// One invoice run per firm and local date, at the firm's first tick at or after two o'clock in the morning.
+    FirmsByLocalDate,
+}
+
+/// One schedule.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    /// Its name, for ever.
+    pub name: &'static str,
+    /// Five fields, UTC.
+    pub cron: &'static str,
+    /// What happens to missed ticks.
+    pub catch_up: CatchUp,
+    /// What a tick does.
+    pub plan: Plan,
+}
+
+impl Schedule {
+    /// The kind of job it enqueues.
+    pub fn job_kind(&self) -> &'static str {
+        match self.plan {
+            Plan::Single { kind, .. } => kind,
+            Plan::FirmsByLocalDate => GENERATE,
+        }
+    }
+}
+
+/// Kind of the job that generates one firm's invoices.
+pub const GENERATE: &str = "generate_package_invoices";
+
+/// Kind of the job that finds what is to be charged.
+const CHARGE: &str = "process_recurring_charges";
+
+/// All of them.
+pub const ALL: [Schedule; 4] = [
+    Schedule {
+        name: GENERATE,
+        cron: "0 * * * *",
+        catch_up: CatchUp::Each,
+        plan: Plan::FirmsByLocalDate,
+    },
+    Schedule {
+        name: CHARGE,
+        cron: "0 3 * * *",
+        catch_up: CatchUp::Latest,
+        plan: Plan::Single {
+            kind: CHARGE,
+            queue: Queue::Maintenance,
+        },
+    },
+    // Finds what fell due between the nightly runs, and what a nightly run could not finish.
+    Schedule {
+        name: "sweep_due_charges",
+        cron: "*/10 * * * *",
+        catch_up: CatchUp::Latest,
+        plan: Plan::Single {
+            kind: CHARGE,
+            queue: Queue::Maintenance,
+        },
+    },
+    Schedule {
+        name: "prune",
+        cron: "30 * * * *",
+        catch_up: CatchUp::Latest,
+        plan: Plan::Single {
+            kind: "prune",
+            queue: Queue::Maintenance,
+        },
+    },
+];
