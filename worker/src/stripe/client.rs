@@ -225,6 +225,28 @@ impl Client {
         .await
     }
 
+    /// Asks whose account the key belongs to: proves that Stripe is reachable and takes the key.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn account_id(&self) -> Call<String> {
+        let request = Get("/account");
+        Ok(self
+            .read::<Account>(Operation::RetrieveAccount, &request)
+            .await?
+            .0)
+    }
+
+    /// Reads the webhook endpoints of the account (the first hundred).
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn webhook_endpoints(&self) -> Call<Vec<WebhookEndpoint>> {
+        let request = Get("/webhook_endpoints");
+        let page: Page<WebhookEndpoint> = self.read(Operation::ListWebhookEndpoints, &request).await?;
+        Ok(page.data)
+    }
+
     /// Reads an event; Stripe keeps them for 30 days.
     ///
     /// # Errors
@@ -330,6 +352,55 @@ impl Client {
             }),
             _ => Ok(()),
         }
+    }
+}
+
+/// A GET without parameters. Written out here because async-stripe's modules for these would be compiled for one call.
+struct Get(&'static str);
+
+impl StripeRequest for Get {
+    type Output = ();
+
+    fn build(&self) -> RequestBuilder {
+        RequestBuilder::new(StripeMethod::Get, self.0)
+    }
+}
+
+/// An account, by its id.
+struct Account(String);
+
+impl StripeObject for Account {
+    const NAME: &'static str = "account";
+
+    fn read(account: &super::objects::Fields<'_>) -> Result<Self, super::ShapeError> {
+        Ok(Self(account.text("id")?))
+    }
+}
+
+/// A webhook endpoint as the account has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookEndpoint {
+    /// Where events go.
+    pub url: String,
+    /// `enabled` or `disabled`.
+    pub status: String,
+    /// Types that are sent; `*` for all.
+    pub enabled_events: Vec<String>,
+    /// Version that events are rendered in; the account's own where none is set.
+    pub api_version: Option<String>,
+}
+
+impl StripeObject for WebhookEndpoint {
+    const NAME: &'static str = "webhook_endpoint";
+
+    fn read(endpoint: &super::objects::Fields<'_>) -> Result<Self, super::ShapeError> {
+        let events = endpoint.entries("enabled_events").iter();
+        Ok(Self {
+            url: endpoint.text("url")?,
+            status: endpoint.text("status")?,
+            enabled_events: events.filter_map(|e| e.as_str().map(str::to_owned)).collect(),
+            api_version: endpoint.text_if_any("api_version"),
+        })
     }
 }
 

@@ -42,7 +42,47 @@ pub enum ConfigError {
     Redis(#[source] redis::RedisError),
 }
 
+/// Bounds of `STRIPE_TIMEOUT_SECS`. A lookup concludes "no effect" only after longer than the upper one.
+const TIMEOUT_SECS: std::ops::RangeInclusive<u64> = 1..=60;
+
 impl StripeConfig {
+    /// Reads `STRIPE_SECRET_KEY`, `STRIPE_API_BASE` and `STRIPE_TIMEOUT_SECS`.
+    ///
+    /// # Errors
+    /// When one is missing or malformed.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let secret_key = shared::config::required_secret(
+            "STRIPE_SECRET_KEY",
+            "give the secret key, sk_test_… or sk_live_…",
+        )?;
+        let api_base = match std::env::var("STRIPE_API_BASE") {
+            Ok(text) if !text.trim().is_empty() => {
+                Some(text.trim().parse().map_err(|_| ConfigError::ApiBase {
+                    fault: "it is no URL",
+                })?)
+            }
+            _ => None,
+        };
+        let timeout = shared::config::seconds("STRIPE_TIMEOUT_SECS", 20, TIMEOUT_SECS)?;
+        Ok(Self {
+            secret_key,
+            api_base,
+            timeout,
+        })
+    }
+
+    /// Requests per second over all workers: `STRIPE_RATE_PER_SEC`, or what Stripe allows in this mode.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn rates_from_env(&self) -> Result<super::Rates, ConfigError> {
+        let configured: u32 = shared::config::parsed("STRIPE_RATE_PER_SEC", 0)?;
+        Ok(super::Rates::of(
+            self.mode()?,
+            std::num::NonZeroU32::new(configured),
+        ))
+    }
+
     /// The mode that the key belongs to.
     ///
     /// # Errors

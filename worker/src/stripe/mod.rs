@@ -27,7 +27,7 @@ mod client_tests;
 #[cfg(test)]
 mod test_server;
 
-pub use client::{Call, Client, CreateIntent};
+pub use client::{Call, Client, CreateIntent, WebhookEndpoint};
 pub use config::StripeConfig;
 pub use error::{Class, Decline, Error};
 pub use key::IdempotencyKey;

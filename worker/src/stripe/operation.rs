@@ -25,6 +25,10 @@ pub enum Operation {
     RetrievePaymentMethod,
     /// `GET /v1/events/{id}`
     RetrieveEvent,
+    /// `GET /v1/account`
+    RetrieveAccount,
+    /// `GET /v1/webhook_endpoints`
+    ListWebhookEndpoints,
 }
 
 /// Whether a call can change anything at Stripe. Everything about failures follows from it.
@@ -52,6 +56,8 @@ impl Operation {
             Self::RetrieveBalanceTransaction => "retrieve_balance_transaction",
             Self::RetrievePaymentMethod => "retrieve_payment_method",
             Self::RetrieveEvent => "retrieve_event",
+            Self::RetrieveAccount => "retrieve_account",
+            Self::ListWebhookEndpoints => "list_webhook_endpoints",
         }
     }
 
@@ -68,7 +74,9 @@ impl Operation {
             | Self::RetrieveDispute
             | Self::RetrieveBalanceTransaction
             | Self::RetrievePaymentMethod
-            | Self::RetrieveEvent => Effect::Reads,
+            | Self::RetrieveEvent
+            | Self::RetrieveAccount
+            | Self::ListWebhookEndpoints => Effect::Reads,
         }
     }
 }
