@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{charge, clock, generate, migrate, worker},
+    commands::{charge, clock, generate, import, migrate, worker},
     output::{Exit, Failure, Format},
 };
 
@@ -38,8 +38,12 @@ pub enum Command {
     /// Bring the database to the schema of this build, and give logins their roles.
     Migrate(migrate::Args),
     /// Run the worker pool until SIGTERM; any number of them may run.
-    #[command(after_help = "Examples:\n  quittance worker\n  quittance worker --queues events,charges --concurrency 20")]
+    #[command(
+        after_help = "Examples:\n  quittance worker\n  quittance worker --queues events,charges --concurrency 20"
+    )]
     Worker(worker::Args),
+    /// Bring firms, clients, engagements, time and invoices in from a document.
+    Import(import::Args),
     /// Issue the package invoices that are due, or show them (--dry-run).
     #[command(
         alias = "generate_package_invoices",
@@ -65,6 +69,7 @@ impl Command {
         match self {
             Command::Migrate(args) => migrate::run(args, format).await,
             Command::Worker(args) => worker::run(args, format).await,
+            Command::Import(args) => import::run(args, format).await,
             Command::GeneratePackageInvoices(args) => generate::run(args, format).await,
             Command::ProcessRecurringCharges(args) => charge::run(args, format).await,
             Command::Clock(args) => clock::run(args, format).await,

@@ -3,6 +3,7 @@ pub mod collection;
 pub mod decline;
 pub mod dispute;
 pub mod generate;
+pub mod import;
 pub mod period;
 pub mod predicate;
 pub mod refund;

@@ -113,6 +113,33 @@ pub struct Entry<'a> {
     pub meta: Value,
 }
 
+/// Who does something, why and when (business time): what all rows of one command have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct By<'a> {
+    /// Who.
+    pub actor: &'a Actor,
+    /// Why.
+    pub cause: &'a Cause,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+impl<'a> By<'a> {
+    /// An audit row of the usual severity.
+    #[must_use]
+    pub fn entry(&self, action: &'a str, subject_kind: &'a str, subject: Uuid, meta: Value) -> Entry<'a> {
+        Entry {
+            action,
+            severity: Severity::Info,
+            actor: self.actor.clone(),
+            subject_kind,
+            subject,
+            cause: self.cause,
+            meta,
+        }
+    }
+}
+
 /// Appends one row.
 ///
 /// # Errors

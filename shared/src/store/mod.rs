@@ -1,16 +1,19 @@
 //! The SQL. One file per table; functions take the connection first and never begin or commit.
 pub mod audit;
+pub mod autopay;
 pub mod business_clock;
 pub mod cycles;
 pub mod db;
 pub mod decisions;
 pub mod error;
 pub mod generation;
+pub mod import;
 pub mod inbox;
 pub mod jobs;
 pub mod migrations;
 pub mod payment_methods;
 pub mod payments;
+pub mod resolve;
 pub mod roles;
 pub mod routes;
 

@@ -1,9 +1,14 @@
 //! References to stored cards. There is nothing here that could be charged by itself.
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 use sqlx::PgConnection;
 
-use super::error::Result;
+use super::{
+    audit::{self, By},
+    error::{Result, one_row},
+    routes,
+};
 use crate::ids::{ClientId, FirmId, PaymentMethodId};
 
 /// What a card looks like, as far as Stripe tells.
@@ -66,4 +71,133 @@ pub async fn updated_by_network(
         client: ClientId(r.client_id),
         used_for_autopay: r.used,
     }))
+}
+
+/// A stored card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaymentMethod {
+    /// Our id.
+    pub id: PaymentMethodId,
+    /// Whether it may be charged; not so once an issuer said that it is gone.
+    pub usable: bool,
+    brand: Option<String>,
+    last4: Option<String>,
+    exp_month: Option<i32>,
+    exp_year: Option<i32>,
+}
+
+impl PaymentMethod {
+    /// Whether a description says nothing of the card that is not known.
+    #[must_use]
+    pub fn looks_like(&self, card: &Card<'_>) -> bool {
+        (card.brand.is_none() || card.brand == self.brand.as_deref())
+            && (card.last4.is_none() || card.last4 == self.last4.as_deref())
+            && (card.exp_month.is_none() || card.exp_month == self.exp_month)
+            && (card.exp_year.is_none() || card.exp_year == self.exp_year)
+    }
+}
+
+/// A client's card by its Stripe id.
+///
+/// # Errors
+/// When the database is away.
+pub async fn find(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    client: ClientId,
+    stripe_id: &str,
+) -> Result<Option<PaymentMethod>> {
+    let row = sqlx::query!(
+        "select id, brand, last4, exp_month, exp_year, status from payment_methods
+          where firm_id = $1 and client_id = $2 and stripe_payment_method_id = $3",
+        firm.0,
+        client.0,
+        stripe_id
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|r| PaymentMethod {
+        id: PaymentMethodId(r.id),
+        usable: r.status == "active",
+        brand: r.brand,
+        last4: r.last4,
+        exp_month: r.exp_month,
+        exp_year: r.exp_year,
+    }))
+}
+
+/// Attaches a card to a client.
+///
+/// # Errors
+/// When the database is away; a conflict when another client has it.
+pub async fn attach(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    client: ClientId,
+    stripe_id: &str,
+    card: &Card<'_>,
+    by: &By<'_>,
+) -> Result<PaymentMethodId> {
+    let id = PaymentMethodId::new();
+    sqlx::query!(
+        "insert into payment_methods (firm_id, id, client_id, stripe_payment_method_id, brand, last4, exp_month, exp_year, fingerprint)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        firm.0,
+        id.0,
+        client.0,
+        stripe_id,
+        card.brand,
+        card.last4,
+        card.exp_month,
+        card.exp_year,
+        card.fingerprint,
+    )
+    .execute(&mut *conn)
+    .await?;
+    routes::record(conn, firm, "payment_method", stripe_id, id.0).await?;
+    let meta = json!({ "client": client });
+    audit::record(
+        conn,
+        firm,
+        by.at,
+        &by.entry("payment_method.attached", "payment_method", id.0, meta),
+    )
+    .await?;
+    Ok(id)
+}
+
+/// Writes down what an operator knows of a card now; it may be charged again.
+///
+/// # Errors
+/// When the database is away.
+pub async fn update(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    client: ClientId,
+    id: PaymentMethodId,
+    card: &Card<'_>,
+    by: &By<'_>,
+) -> Result<()> {
+    let done = sqlx::query!(
+        "update payment_methods set brand = coalesce($3, brand), last4 = coalesce($4, last4),
+                exp_month = coalesce($5, exp_month), exp_year = coalesce($6, exp_year), status = 'active'
+          where firm_id = $1 and id = $2",
+        firm.0,
+        id.0,
+        card.brand,
+        card.last4,
+        card.exp_month,
+        card.exp_year,
+    )
+    .execute(&mut *conn)
+    .await?;
+    one_row("update payment method", done.rows_affected())?;
+    let meta = json!({ "client": client });
+    audit::record(
+        conn,
+        firm,
+        by.at,
+        &by.entry("payment_method.updated", "payment_method", id.0, meta),
+    )
+    .await
 }

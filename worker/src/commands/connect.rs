@@ -1,14 +1,23 @@
-//! How a command reaches the database.
+//! How a command reaches the database, and in whose name it acts there.
 
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
 use shared::{
     config::{self, Mode},
     store::{
-        Db, DbOptions,
+        self, Db, DbOptions,
+        audit::Actor,
         migrations::{self, SchemaState},
     },
 };
 
+use sqlx::{Connection, PgConnection};
+
 use crate::output::Failure;
+
+/// How long to look for the reason why the database does not answer.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// Connects as `DATABASE_URL` says, and refuses a database whose schema this build does not know yet.
 ///
@@ -24,8 +33,11 @@ pub async fn open_db() -> Result<Db, Failure> {
 /// As [`open_db`].
 pub async fn open_db_with(options: &DbOptions) -> Result<Db, Failure> {
     let url = config::database_url("DATABASE_URL")?;
-    let db = Db::connect(&url, options).await?;
-    let mut conn = db.pool().acquire().await.map_err(shared::store::Error::from)?;
+    let db = match Db::connect(&url, options).await {
+        Err(store::Error::Unavailable(_)) => return Err(unreachable(&url).await),
+        connected => connected?,
+    };
+    let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
     match migrations::check(&mut conn).await? {
         SchemaState::Current => {}
         SchemaState::Behind { have, want } => {
@@ -55,4 +67,24 @@ pub fn stripe_mode() -> Result<Option<Mode>, Failure> {
         Err(config::Error::Missing { .. }) => Ok(None),
         Err(fault) => Err(fault.into()),
     }
+}
+
+/// Why the database cannot be reached: the pool only says that it waited, a single connection says what for.
+async fn unreachable(url: &SecretString) -> Failure {
+    let direct = tokio::time::timeout(LOOK, PgConnection::connect(url.expose_secret())).await;
+    let reason = match direct {
+        Ok(Err(fault)) => fault.to_string(),
+        Ok(Ok(_)) => "it is back now, try again".to_owned(),
+        Err(_) => "no answer".to_owned(),
+    };
+    Failure::new(
+        "database_unavailable",
+        format!("the database of DATABASE_URL cannot be reached: {reason}"),
+    )
+}
+
+/// The person at the command line, for the audit log: the login name of the machine.
+pub fn operator() -> Actor {
+    let name = std::env::var("USER").ok().filter(|name| !name.is_empty());
+    Actor::Operator(name.unwrap_or_else(|| "unknown".to_owned()))
 }

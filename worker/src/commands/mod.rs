@@ -3,6 +3,7 @@
 pub mod charge;
 pub mod clock;
 pub mod generate;
+pub mod import;
 pub mod migrate;
 pub mod worker;
 
@@ -10,4 +11,4 @@ mod connect;
 mod firms;
 mod wait;
 
-pub use connect::{open_db, stripe_mode};
+pub use connect::{open_db, operator, stripe_mode};

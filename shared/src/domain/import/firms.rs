@@ -1,0 +1,55 @@
+//! `firms` of a document.
+
+use chrono_tz::Tz;
+use serde_json::Value;
+
+use super::reader::{Fields, kind_of, parsed, text};
+use crate::{currency::Currency, domain::retry_policy::RetryPolicy};
+
+pub(super) const KEYS: &[&str] = &["external_id", "name", "timezone", "currency", "retry_policy"];
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Firm {
+    /// Where in the document.
+    pub path: String,
+    /// Its id there and in every later document.
+    pub external_id: String,
+    /// Its name.
+    pub name: String,
+    /// Where its days begin and end.
+    pub timezone: Tz,
+    /// Its usual currency.
+    pub currency: Currency,
+    /// When soft declines are tried again; `None` leaves it as it is.
+    pub retry_policy: Option<RetryPolicy>,
+}
+
+pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
+    let external_id = fields.required("external_id", text);
+    let name = fields.required("name", text);
+    let timezone = fields.required("timezone", timezone);
+    let currency = fields.required("currency", parsed);
+    let retry_policy = fields.optional("retry_policy", policy);
+    Some(Firm {
+        path: fields.path().to_owned(),
+        external_id: external_id?,
+        name: name?,
+        timezone: timezone?,
+        currency: currency?,
+        retry_policy: retry_policy?,
+    })
+}
+
+fn timezone(value: &Value) -> Result<Tz, String> {
+    let name = text(value)?;
+    name.parse()
+        .map_err(|_| format!("unknown timezone '{name}': use an IANA name such as Europe/Berlin or UTC"))
+}
+
+fn policy(value: &Value) -> Result<RetryPolicy, String> {
+    if !value.is_object() {
+        return Err(format!("must be an object, not {}", kind_of(value)));
+    }
+    serde_json::from_value(value.clone()).map_err(|fault| fault.to_string())
+}

@@ -1,0 +1,246 @@
+//! The promise: twenty different faults, all at once, each with its path.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::ids::{ClientId, EngagementId, FirmId};
+
+fn sound() -> Value {
+    json!({
+        "firms": [{"external_id": "acme", "name": "Acme Advisory", "timezone": "Europe/Berlin", "currency": "usd"}],
+        "clients": [{"external_id": "globex", "firm": "acme", "name": "Globex", "stripe_customer_id": "cus_1",
+            "payment_methods": [{"stripe_payment_method_id": "pm_1", "brand": "visa", "last4": "4242", "exp_month": 12,
+                                 "exp_year": 2030}],
+            "autopay": {"enabled": true, "payment_method": "pm_1"}}],
+        "engagements": [{"external_id": "globex-retainer", "client": "globex", "pricing_mode": "mixed",
+            "currency": "usd", "package_fee": "1000.00", "package_fee_schedule": "monthly", "hourly_rate": "150.00",
+            "starts_on": "2026-01-01", "ends_on": "2027-01-01", "signed": true}],
+        "time_entries": [{"external_id": "t1", "engagement": "globex-retainer", "worker": "w1",
+            "worked_on": "2026-01-05", "minutes": 90, "state": "approved", "approved_by": "admin1"}],
+        "invoices": [{"external_id": "legacy-1", "client": "globex", "engagement": "globex-retainer",
+            "currency": "usd", "issue_date": "2026-01-01", "due_date": "2026-01-31", "autopay_opt_in": true,
+            "lines": [{"kind": "package_fee", "description_code": "retainer", "amount": "250.00"}]}]
+    })
+}
+
+/// The sound document with one value replaced (or removed, with null).
+fn with(pointer: &str, value: Value) -> Value {
+    let mut document = sound();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    match document.pointer_mut(parent).unwrap() {
+        Value::Object(map) => drop(map.insert(key.to_owned(), value)),
+        Value::Array(list) => list[key.parse::<usize>().unwrap()] = value,
+        other => panic!("{other} has no fields"),
+    }
+    document
+}
+
+fn faults_of(document: &Value, known: &Known) -> Vec<String> {
+    let (parsed, mut faults) = parse(&document.to_string());
+    faults.extend(parsed.check_references(known));
+    faults
+        .into_iter()
+        .map(|fault| format!("{}: {}", fault.path, fault.message))
+        .collect()
+}
+
+fn fault_of(pointer: &str, value: Value) -> String {
+    let faults = faults_of(&with(pointer, value), &Known::default());
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    faults.concat()
+}
+
+#[test]
+fn the_documented_example_is_sound() {
+    let (document, faults) = parse(&sound().to_string());
+    assert_eq!(faults, []);
+    assert_eq!(document.check_references(&Known::default()), []);
+    assert_eq!(document.invoices[0].total.minor(), 25_000);
+    let mentioned = document.mentioned();
+    assert!(mentioned.firms.is_empty() && mentioned.clients.is_empty() && mentioned.engagements.is_empty());
+    assert_eq!(mentioned.methods.len(), 1);
+}
+
+#[test]
+fn twenty_different_faults_are_reported_at_once_with_their_paths() {
+    let document = json!({
+        "firm": [],
+        "firms": [
+            {"external_id": "acme", "name": "Acme", "timezone": "Europe/Berlim", "currency": "usd"},
+            {"external_id": "acme", "timezone": "UTC", "currency": "xxx",
+             "retry_policy": {"offsets_days": [7, 3]}},
+        ],
+        "clients": [
+            {"external_id": "globex", "firm": "acme", "name": "Globex", "stripe_customer_id": "cus_1",
+             "payment_methods": [{"stripe_payment_method_id": "pm_1", "last4": "4242424242424242", "exp_month": 13}],
+             "autopay": {"enabled": true}},
+            {"external_id": "initech", "firm": "nofirm", "name": "Initech", "stripe_customer_id": "cus_2",
+             "autopay": {"enabled": true, "payment_method": "pm_9"}},
+        ],
+        "engagements": [
+            {"external_id": "e1", "client": "globex", "pricing_mode": "package", "currency": "usd",
+             "package_fee": "1000.001", "package_fee_schedule": "weekly", "hourly_rate": "1.00",
+             "starts_on": "2026-02-30", "period_anchor": "lunar", "proration": "none", "charge_timing": "never"},
+            {"external_id": "e2", "client": "nobody", "pricing_mode": "fixed", "currency": "usd",
+             "starts_on": "2026-02-01", "ends_on": "2026-02-01"},
+            {"external_id": "e3", "client": "initech", "pricing_mode": "package", "currency": "usd",
+             "package_fee": "10.00", "package_fee_schedule": "monthly", "starts_on": "2026-02-01", "signed": "yes"},
+            {"external_id": "e4", "client": "initech", "pricing_mode": "package", "currency": "usd",
+             "package_fee": "10.00", "package_fee_schedule": "monthly", "starts_on": "2026-02-01"},
+        ],
+        "time_entries": [
+            {"external_id": "t1", "engagement": "e4", "worker": "w1", "worked_on": "2026-01-05", "minutes": 0},
+            {"external_id": "t2", "engagement": "e9", "worker": "w1", "worked_on": "2026-01-05", "minutes": 90},
+            {"external_id": "t3", "engagement": "e4", "worker": "w1", "worked_on": "2026-01-05", "minutes": 90,
+             "state": "approved"},
+            {"external_id": "t4", "engagement": "e4", "worker": "w1", "worked_on": "2026-01-05", "minutes": 9,
+             "state": "approved", "approved_by": "a"},
+        ],
+        "invoices": [
+            {"external_id": "i1", "client": "initech", "engagement": "e4", "currency": "usd",
+             "issue_date": "2026-02-01", "due_date": "2026-01-01", "autopay_opt_in": true,
+             "lines": [{"kind": "package_fee", "amount": "0.30"}]},
+            {"external_id": "i2", "client": "globex", "engagement": "e4", "currency": "usd",
+             "issue_date": "2026-02-01", "due_date": "2026-03-01",
+             "lines": [{"kind": "fee", "amount": 12.5}, {"kind": "hourly", "amount": "-1.00"}]},
+            {"external_id": "i3", "client": "globex", "engagement": "e4", "currency": "usd",
+             "issue_date": "2026-02-01", "due_date": "2026-03-01",
+             "lines": [{"kind": "package_fee", "amount": "5.00"}, {"kind": "adjustment", "amount": "-5.00"}]},
+            {"external_id": "i4", "client": "globex", "engagement": "e4", "currency": "usd",
+             "issue_date": "2026-02-01", "due_date": "2026-03-01", "lines": [{"kind": "package_fee", "amount": "5.00"}]},
+        ],
+    });
+    let faults = faults_of(&document, &Known::default());
+    assert!(faults.len() >= 20);
+    insta::assert_snapshot!(faults.join("\n"));
+}
+
+#[test]
+fn text_that_is_no_json_says_in_which_line_and_column() {
+    let (_, faults) = parse("{\n  \"firms\": [,]\n}");
+    assert_eq!(faults.len(), 1);
+    assert_eq!(faults[0].path, "$");
+    assert!(
+        faults[0].message.contains("line 2 column 13"),
+        "{}",
+        faults[0].message
+    );
+    let (_, faults) = parse("[]");
+    assert_eq!(faults[0].message, "must be an object, not a list");
+}
+
+#[test]
+fn keys_that_are_missing_unknown_or_of_the_wrong_type_are_named() {
+    assert_eq!(
+        fault_of("/clients/0/name", Value::Null),
+        "$.clients[0].name: is missing"
+    );
+    assert_eq!(
+        fault_of("/firms/0/time zone", json!("UTC")),
+        "$.firms[0][\"time zone\"]: unknown key; known are external_id, name, timezone, currency, retry_policy"
+    );
+    assert_eq!(
+        fault_of("/time_entries/0/minutes", json!("90")),
+        "$.time_entries[0].minutes: must be a whole number, not a string"
+    );
+    assert_eq!(
+        fault_of("/time_entries/0/minutes", json!(90.5)),
+        "$.time_entries[0].minutes: must be a whole number from 1 to 1440, not 90.5"
+    );
+    assert_eq!(
+        fault_of("/clients/0/payment_methods/0", json!("pm_1"))
+            .lines()
+            .count(),
+        1
+    );
+    assert_eq!(
+        fault_of("/time_entries", json!({})),
+        "$.time_entries: must be a list, not an object"
+    );
+}
+
+#[test]
+fn a_number_where_the_last_four_digits_belong_is_not_repeated() {
+    let fault = fault_of("/clients/0/payment_methods/0/last4", json!("4242424242424242"));
+    assert!(!fault.contains("4242424242"), "{fault}");
+}
+
+#[test]
+fn an_invoice_for_automatic_payment_must_reach_what_stripe_charges_at_least() {
+    let fault = fault_of("/invoices/0/lines/0/amount", json!("0.49"));
+    assert!(
+        fault.starts_with("$.invoices[0].lines: add up to 0.49 USD, below the minimum"),
+        "{fault}"
+    );
+    assert!(fault.contains("0.50 USD"), "{fault}");
+    let mut by_hand = with("/invoices/0/lines/0/amount", json!("0.49"));
+    by_hand["invoices"][0]["autopay_opt_in"] = json!(false);
+    assert_eq!(faults_of(&by_hand, &Known::default()), [""; 0]);
+}
+
+#[test]
+fn amounts_are_strings_in_the_precision_of_their_currency() {
+    let fault = fault_of("/invoices/0/lines/0/amount", json!(250));
+    assert_eq!(
+        fault,
+        "$.invoices[0].lines[0].amount: must be an amount in quotes, such as \"1000.00\", not a number"
+    );
+    let mut yen = sound();
+    yen["invoices"][0]["currency"] = json!("jpy");
+    let faults = faults_of(&yen, &Known::default());
+    assert_eq!(
+        faults,
+        ["$.invoices[0].lines[0].amount: '250.00' has too many decimals: jpy has 0"]
+    );
+}
+
+#[test]
+fn a_reference_may_lead_into_the_database() {
+    let globex = KnownClient {
+        firm: FirmId::new(),
+        firm_external_id: Some("acme".into()),
+        id: ClientId::new(),
+        external_id: Some("globex".into()),
+        has_customer: true,
+    };
+    let other = KnownClient {
+        id: ClientId::new(),
+        external_id: Some("other".into()),
+        ..globex.clone()
+    };
+    let mut document = sound();
+    for section in ["firms", "clients", "engagements"] {
+        document[section] = json!([]);
+    }
+    let dangling = faults_of(&document, &Known::default());
+    assert_eq!(dangling.len(), 3, "{dangling:#?}");
+
+    let engagement = |client: &KnownClient| KnownEngagement {
+        id: EngagementId::new(),
+        client: client.clone(),
+        has_hourly_rate: true,
+    };
+    let mut known = Known::default();
+    known.clients.insert("globex".into(), globex.clone());
+    known
+        .engagements
+        .insert("globex-retainer".into(), engagement(&globex));
+    assert_eq!(faults_of(&document, &known), [""; 0]);
+
+    known
+        .engagements
+        .insert("globex-retainer".into(), engagement(&other));
+    assert_eq!(
+        faults_of(&document, &known),
+        ["$.invoices[0].engagement: 'globex-retainer' is not an engagement of client 'globex'"]
+    );
+
+    let (document, _) = parse(&sound().to_string());
+    let known = Known {
+        customers: [("cus_1".to_owned(), other)].into(),
+        ..Known::default()
+    };
+    let faults = document.check_references(&known);
+    assert_eq!(faults.len(), 1);
+    assert_eq!(faults[0].path, "$.clients[0].stripe_customer_id");
+}

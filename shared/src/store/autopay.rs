@@ -1,0 +1,121 @@
+//! A client's automatic payment: on with one of its cards, or off. What is being collected follows in the same
+//! transaction, so that no charge is made for a client who has just been switched off.
+
+use serde_json::json;
+use sqlx::PgConnection;
+
+use super::{
+    audit::{self, By},
+    cycles,
+    error::{Result, one_row},
+};
+use crate::ids::{ClientId, FirmId, InvoiceId, PaymentMethodId};
+
+/// Locks the invoices of a client that are being collected. Comes before the first change to the client or its cards:
+/// whoever collects locks in this order too.
+///
+/// # Errors
+/// When the database is away.
+pub async fn lock_collection(conn: &mut PgConnection, firm: FirmId, client: ClientId) -> Result<()> {
+    sqlx::query!(
+        "select i.id from invoices i
+          where i.firm_id = $1 and i.client_id = $2
+            and exists (select 1 from collection_cycles c where c.firm_id = i.firm_id and c.invoice_id = i.id
+                          and c.state not in ('succeeded', 'exhausted', 'canceled'))
+          order by i.id for update of i",
+        firm.0,
+        client.0
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(())
+}
+
+/// Switches it on, or to another card, and starts to collect what is open. Call after [`lock_collection`].
+///
+/// # Errors
+/// When the database is away.
+pub async fn switch_on(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    client: ClientId,
+    method: PaymentMethodId,
+    reason: Option<&str>,
+    by: &By<'_>,
+) -> Result<()> {
+    let done = sqlx::query!(
+        "update clients set autopay_enabled = true, autopay_payment_method_id = $3, autopay_changed_at = $4
+          where firm_id = $1 and id = $2",
+        firm.0,
+        client.0,
+        method.0,
+        by.at
+    )
+    .execute(&mut *conn)
+    .await?;
+    one_row("switch autopay on", done.rows_affected())?;
+    let meta = json!({ "payment_method": method, "reason": reason });
+    audit::record(
+        conn,
+        firm,
+        by.at,
+        &by.entry("autopay.enabled", "client", client.0, meta),
+    )
+    .await?;
+    cycles::method_updated(conn, firm, client, by.at, by.cause).await?;
+    for invoice in collectible(conn, firm, client).await? {
+        cycles::start_if_autopay(conn, firm, invoice, by.at, by.cause).await?;
+    }
+    Ok(())
+}
+
+/// Switches it off and gives up what is being collected. Call after [`lock_collection`].
+///
+/// # Errors
+/// When the database is away.
+pub async fn switch_off(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    client: ClientId,
+    reason: Option<&str>,
+    by: &By<'_>,
+) -> Result<()> {
+    let done = sqlx::query!(
+        "update clients set autopay_enabled = false, autopay_changed_at = $3 where firm_id = $1 and id = $2",
+        firm.0,
+        client.0,
+        by.at
+    )
+    .execute(&mut *conn)
+    .await?;
+    one_row("switch autopay off", done.rows_affected())?;
+    let entry = by.entry(
+        "autopay.disabled",
+        "client",
+        client.0,
+        json!({ "reason": reason }),
+    );
+    audit::record(conn, firm, by.at, &entry).await?;
+    cycles::cancel_live_cycles(conn, firm, client, by.at, "autopay_disabled", by.cause).await?;
+    Ok(())
+}
+
+/// Issued invoices that nobody collects. Left out: those whose retries are exhausted (a person decides), and those with
+/// an attempt whose outcome is still open (it may yet succeed, and a second charge must not be made beside it).
+async fn collectible(conn: &mut PgConnection, firm: FirmId, client: ClientId) -> Result<Vec<InvoiceId>> {
+    let ids = sqlx::query_scalar!(
+        "select i.id from invoices i
+          where i.firm_id = $1 and i.client_id = $2 and i.doc_state = 'issued' and i.autopay_opt_in
+            and not exists (
+              select 1 from collection_cycles c where c.firm_id = i.firm_id and c.invoice_id = i.id
+                 and (c.state <> 'canceled'
+                      or exists (select 1 from payment_attempts a where a.firm_id = c.firm_id and a.cycle_id = c.id
+                                   and a.state not in ('succeeded', 'declined', 'technical', 'canceled'))))
+          order by i.id",
+        firm.0,
+        client.0
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(InvoiceId).collect())
+}

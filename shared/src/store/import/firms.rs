@@ -1,0 +1,117 @@
+//! Firms of an import: everything about them may change.
+
+use serde_json::json;
+
+use super::{Import, changed};
+use crate::{
+    domain::{import::Firm, retry_policy::RetryPolicy},
+    ids::FirmId,
+    store::{Result, audit, error::one_row, resolve},
+};
+
+impl Import<'_> {
+    pub(super) async fn firm(&mut self, firm: &Firm) -> Result<()> {
+        let id = match self.find_firm(&firm.external_id).await? {
+            Some(id) => {
+                self.enter(id).await?;
+                self.update_firm(id, firm).await?;
+                id
+            }
+            None => self.create_firm(firm).await?,
+        };
+        self.firms.insert(firm.external_id.clone(), id);
+        Ok(())
+    }
+
+    /// A firm of the document, or one that the document refers to.
+    pub(super) fn firm_named(&self, name: &str) -> Result<FirmId> {
+        self.firms
+            .get(name)
+            .or_else(|| self.known.firms.get(name))
+            .copied()
+            .ok_or_else(|| super::dangling(name))
+    }
+
+    async fn find_firm(&mut self, external_id: &str) -> Result<Option<FirmId>> {
+        for found in resolve::resolve(self.tx, external_id)
+            .await?
+            .into_iter()
+            .filter(|found| found.kind == "firm")
+        {
+            self.enter(found.firm).await?;
+            let stored = sqlx::query_scalar!("select external_id from firms where id = $1", found.firm.0)
+                .fetch_one(&mut **self.tx)
+                .await?;
+            if stored.as_deref() == Some(external_id) {
+                return Ok(Some(found.firm));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn create_firm(&mut self, firm: &Firm) -> Result<FirmId> {
+        let id = FirmId::new();
+        self.enter(id).await?;
+        let policy = json!(firm.retry_policy.clone().unwrap_or_default());
+        sqlx::query!(
+            "insert into firms (id, external_id, name, timezone, default_currency, retry_policy)
+             values ($1, $2, $3, $4, $5::text, $6)",
+            id.0,
+            firm.external_id,
+            firm.name,
+            firm.timezone.name(),
+            firm.currency.as_str(),
+            policy,
+        )
+        .execute(&mut **self.tx)
+        .await?;
+        self.report.firms.created += 1;
+        Ok(id)
+    }
+
+    async fn update_firm(&mut self, id: FirmId, firm: &Firm) -> Result<()> {
+        let row = sqlx::query!(
+            r#"select name, timezone, default_currency::text as "currency!", retry_policy from firms where id = $1 for update"#,
+            id.0
+        )
+        .fetch_one(&mut **self.tx)
+        .await?;
+        let stored_policy = serde_json::from_value::<RetryPolicy>(row.retry_policy.clone());
+        let same_policy = match (&firm.retry_policy, stored_policy) {
+            (None, _) => true,
+            (Some(wanted), Ok(stored)) => *wanted == stored,
+            (Some(_), Err(_)) => false,
+        };
+        let fields = changed(&[
+            ("name", row.name == firm.name),
+            ("timezone", row.timezone == firm.timezone.name()),
+            ("currency", row.currency == firm.currency.as_str()),
+            ("retry_policy", same_policy),
+        ]);
+        if fields.is_empty() {
+            self.report.firms.unchanged += 1;
+            return Ok(());
+        }
+        let policy = firm
+            .retry_policy
+            .as_ref()
+            .map_or(row.retry_policy, |policy| json!(policy));
+        let done = sqlx::query!(
+            "update firms set name = $2, timezone = $3, default_currency = $4::text, retry_policy = $5 where id = $1",
+            id.0,
+            firm.name,
+            firm.timezone.name(),
+            firm.currency.as_str(),
+            policy,
+        )
+        .execute(&mut **self.tx)
+        .await?;
+        one_row("update firm", done.rows_affected())?;
+        let entry = self
+            .by
+            .entry("config.changed", "firm", id.0, json!({ "fields": fields }));
+        audit::record(self.tx, id, self.by.at, &entry).await?;
+        self.report.firms.updated += 1;
+        Ok(())
+    }
+}
