@@ -1,7 +1,8 @@
 //! The control API under `/_sim`: plays everybody who is not the merchant, and looks behind the scenes.
 //!
-//! JSON in, JSON out, no authentication. Unknown fields are refused with 400, unknown ids with 404, what Stripe would
-//! not let happen with Stripe's own error. Times are virtual Unix seconds, amounts minor units.
+//! JSON in, JSON out, no authentication. Unknown fields are refused with 400, unknown ids with 404 or 400, what Stripe would
+//! not let happen with Stripe's own error. Times are virtual Unix seconds, amounts minor units. `webhooks::Settings` and
+//! `faults::Kind` explain their words.
 //!
 //! **Cardholders**
 //!
@@ -33,7 +34,7 @@
 //! | call | does |
 //! |---|---|
 //! | `GET /webhooks` | the settings, `queued`, `in_flight`, `seed` |
-//! | `POST /webhooks {paused?, drop_next?, drop_types?, duplicate?, double?, shuffle?, delay_ms?, api_version?, shape?, before_response?, seed?}` | changes them; see `webhooks::Settings` |
+//! | `POST /webhooks {paused?, drop_next?, drop_types?, duplicate?, double?, shuffle?, delay_ms?, api_version?, shape?, before_response?, seed?}` | changes them, one by one or together |
 //! | `POST /webhooks/flush` | tries everything queued now, even while paused, and waits for it: `{delivered, failed, left}` |
 //! | `GET /webhook_endpoints`, `POST /webhook_endpoints {url, secrets?}`, `DELETE /webhook_endpoints/{id}` | |
 //! | `GET /events?type=&object=&limit=` | events with `sim: {attempts, awaiting, dropped}`, oldest first |
@@ -44,7 +45,7 @@
 //!
 //! | call | does |
 //! |---|---|
-//! | `POST /faults {path, kind, method?, nth?, times?, ms?, retry_after_secs?, reason?, should_retry?}` | see `faults`; a path may have `*` segments and may end in `/` |
+//! | `POST /faults {path, kind, method?, nth?, times?, ms?, retry_after_secs?, reason?, should_retry?}` | makes API calls go wrong; a path may have `*` for a segment and may end in `/` for everything below |
 //! | `GET /faults`, `DELETE /faults` | rules with `matched` and `struck`, and how many calls are `holding`; forgets the rules |
 //! | `POST /release` | lets every held call go: `{released}` |
 //! | `GET /clock`, `POST /clock {now\|offset_ms}` | refused (409) while a database owns the clock |
@@ -75,7 +76,7 @@ type Answer = Result<Value, ApiError>;
 pub async fn handle(sim: &Arc<Sim>, method: &str, route: &str, query: &str, body: &[u8]) -> (u16, Value) {
     match dispatch(sim, method, route, &Params::parse(query), body).await {
         Ok(answer) => (200, answer),
-        Err(error) => (error.status, error.body("req_sim")),
+        Err(error) => (error.status, json!({ "error": error.fields })),
     }
 }
 
@@ -185,4 +186,21 @@ fn set_clock(sim: &Sim, wanted: SetClock) -> Answer {
         });
     }
     Ok(clock(sim))
+}
+
+#[cfg(test)]
+mod tests {
+    /// Who uses the simulator reads the page, who changes it reads the source; both must say the same.
+    #[test]
+    fn the_page_and_the_source_describe_the_same_calls() {
+        let page = include_str!("../../../../docs/SIMULATOR.md");
+        let rows = include_str!("mod.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("//! | `"));
+        let missing: Vec<&str> = rows.filter(|row| !page.contains(*row)).collect();
+        assert!(
+            missing.is_empty(),
+            "docs/SIMULATOR.md lacks these rows: {missing:#?}"
+        );
+    }
 }

@@ -29,8 +29,10 @@ pub struct Delivery {
     pub event: String,
     /// Tries so far.
     pub attempts: u32,
-    /// Belongs to the flush under way, which ignores `paused`.
-    flushed: bool,
+    /// The flush that it belongs to, which ignores `paused`.
+    flush: Option<u64>,
+    /// The flush that was the latest one when this try began.
+    taken_in: u64,
 }
 
 /// One try, for the log.
@@ -76,6 +78,9 @@ pub enum Next {
 /// Totals of a flush.
 #[derive(Debug, Default, Clone, Serialize)]
 pub struct Flush {
+    /// Which flush it is; what an earlier one left over does not count.
+    #[serde(skip)]
+    round: u64,
     /// Still to be tried.
     pub left: usize,
     pub delivered: usize,
@@ -126,10 +131,11 @@ impl Webhooks {
     pub fn remove_endpoint(&mut self, id: &str) -> Option<Endpoint> {
         let position = self.endpoints.iter().position(|endpoint| endpoint.id == id)?;
         let endpoint = self.endpoints.remove(position);
+        let round = Some(self.flush.round);
         let flushed = endpoint
             .queue
             .values()
-            .filter(|delivery| delivery.flushed)
+            .filter(|delivery| delivery.flush == round)
             .count();
         self.flush.left -= flushed;
         Some(endpoint)
@@ -195,7 +201,8 @@ impl Webhooks {
                 let delivery = Delivery {
                     event: event.to_owned(),
                     attempts: 0,
-                    flushed: false,
+                    flush: None,
+                    taken_in: 0,
                 };
                 self.queue(index, due, delivery);
             }
@@ -208,6 +215,8 @@ impl Webhooks {
             endpoints,
             dice,
             settings,
+            flush,
+            in_flight,
             ..
         } = self;
         let Some(endpoint) = endpoints.iter_mut().find(|row| row.id == endpoint) else {
@@ -217,15 +226,16 @@ impl Webhooks {
             .queue
             .iter()
             .take_while(|((at, _), _)| *at <= now)
-            .filter(|(_, delivery)| delivery.flushed || !settings.paused)
+            .filter(|(_, delivery)| delivery.flush.is_some() || !settings.paused)
             .map(|(key, _)| *key);
         let key = if settings.shuffle {
             due.choose(dice)
         } else {
             due.next()
         };
-        if let Some(delivery) = key.and_then(|key| endpoint.queue.remove(&key)) {
-            self.in_flight += 1;
+        if let Some(mut delivery) = key.and_then(|key| endpoint.queue.remove(&key)) {
+            delivery.taken_in = flush.round;
+            *in_flight += 1;
             return Next::Send(delivery);
         }
         match endpoint.queue.keys().find(|(at, _)| *at > now) {
@@ -244,13 +254,14 @@ impl Webhooks {
         now: Instant,
     ) {
         self.in_flight -= 1;
-        if delivery.flushed {
+        let began_before = delivery.taken_in < self.flush.round;
+        if began_before || delivery.flush == Some(self.flush.round) {
             self.flush.left = self.flush.left.saturating_sub(1);
             self.flush.delivered += usize::from(succeeded);
             self.flush.failed += usize::from(!succeeded);
         }
         delivery.attempts += 1;
-        delivery.flushed = false;
+        delivery.flush = None;
         if !succeeded
             && delivery.attempts < MAX_ATTEMPTS
             && age_secs < GIVE_UP_AFTER_SECS
@@ -261,25 +272,27 @@ impl Webhooks {
         }
     }
 
-    /// Makes everything that is queued due at once, even while paused.
+    /// Makes everything that is queued due at once, even while paused. What is under way counts too.
     pub fn begin_flush(&mut self, now: Instant) {
-        let mut left = 0;
+        let round = self.flush.round + 1;
+        let mut left = self.in_flight;
         for endpoint in &mut self.endpoints {
             for ((_, turn), mut delivery) in std::mem::take(&mut endpoint.queue) {
-                delivery.flushed = true;
+                delivery.flush = Some(round);
                 left += 1;
                 endpoint.queue.insert((now, turn), delivery);
             }
         }
         self.flush = Flush {
+            round,
             left,
             ..Flush::default()
         };
     }
 
-    /// Whether the flush is over, and with it every try that was under way.
+    /// Whether the flush is over, and with it every try that was under way when it began.
     pub fn is_flushed(&self) -> bool {
-        self.flush.left == 0 && self.in_flight == 0
+        self.flush.left == 0
     }
 
     fn queue(&mut self, endpoint: usize, due: Instant, delivery: Delivery) {
