@@ -126,7 +126,7 @@ pub async fn lock(conn: &mut PgConnection, firm: FirmId, id: CycleId) -> Result<
     .fetch_one(&mut *conn)
     .await?;
     let attempts = sqlx::query!(
-        "select id, seq, step, state, stripe_charge_id, sent_at from payment_attempts
+        "select id, seq, step, trigger, state, stripe_charge_id, sent_at from payment_attempts
          where firm_id = $1 and cycle_id = $2 order by seq",
         firm.0,
         id.0
@@ -139,6 +139,7 @@ pub async fn lock(conn: &mut PgConnection, firm: FirmId, id: CycleId) -> Result<
             id: AttemptId(a.id),
             seq: a.seq,
             step: u32::try_from(a.step).unwrap_or_default(),
+            trigger: parse(&a.trigger)?,
             state: parse(&a.state)?,
             charge: a.stripe_charge_id,
             sent_at: a.sent_at,
@@ -191,6 +192,10 @@ pub async fn charge_facts(conn: &mut PgConnection, firm: FirmId, id: CycleId) ->
                        when f.parked_reason is not null then 'firm_parked'
                        when cl.parked_reason is not null then 'client_parked' end as pause,
                   s.disputed_minor > 0 as "open_chargeback!",
+                  exists (select 1 from collection_cycles o
+                          join payment_attempts a on a.firm_id = o.firm_id and a.cycle_id = o.id
+                          where o.firm_id = c.firm_id and o.invoice_id = c.invoice_id and o.id <> c.id
+                            and a.state in ('sent', 'processing', 'action_required', 'unknown')) as "earlier_attempt_open!",
                   c.state, c.next_attempt_at, c.next_step, c.next_trigger
            from collection_cycles c
            join invoices i on i.firm_id = c.firm_id and i.id = c.invoice_id
@@ -217,6 +222,7 @@ pub async fn charge_facts(conn: &mut PgConnection, firm: FirmId, id: CycleId) ->
         has_customer: row.has_customer,
         pause: row.pause,
         open_chargeback: row.open_chargeback,
+        earlier_attempt_open: row.earlier_attempt_open,
         cycle: parse(&row.state)?,
         next_attempt_at: row.next_attempt_at,
         next_step: u32::try_from(row.next_step).unwrap_or_default(),

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use shared::{
     domain::collection::{
@@ -55,7 +56,7 @@ impl ExternalJob for CollectInvoice {
         };
         match run.begin().await? {
             Begin::Nothing(outcome) => Ok(outcome),
-            Begin::Lookup(cycle) => run.look_up(&cycle).await,
+            Begin::Lookup { cycle, asked_at } => run.look_up(&cycle, asked_at).await,
             Begin::Confirm { cycle, attempt } => run.charge(cycle, attempt).await,
         }
     }
@@ -75,7 +76,10 @@ enum Begin {
     /// Nothing to send.
     Nothing(Outcome),
     /// An attempt was sent by a run that did not live to see its end.
-    Lookup(Box<Cycle>),
+    Lookup {
+        cycle: Box<Cycle>,
+        asked_at: DateTime<Utc>,
+    },
     /// This attempt is written down and not sent.
     Confirm { cycle: Box<Cycle>, attempt: AttemptId },
 }
@@ -95,7 +99,10 @@ impl Run<'_> {
                     attempt,
                     cycle: Box::new(cycle),
                 },
-                AttemptState::Sent | AttemptState::Unknown => Begin::Lookup(Box::new(cycle)),
+                AttemptState::Sent | AttemptState::Unknown => Begin::Lookup {
+                    cycle: Box::new(cycle),
+                    asked_at: tx.now(),
+                },
                 _ => Begin::Nothing(Outcome::AlreadyApplied("an attempt is under way")),
             });
         }
@@ -328,7 +335,7 @@ impl Run<'_> {
             },
             Err(stripe::Error::UnexpectedState {
                 intent: Some(seen), ..
-            }) => self.observe(&seen, Source::Lookup).await,
+            }) => self.observe(&seen, Source::Event).await,
             Err(
                 error @ (stripe::Error::Unknown { .. }
                 | stripe::Error::UnexpectedState { .. }
@@ -380,9 +387,12 @@ impl Run<'_> {
             cause: &self.cause,
         };
         let applied = collection::apply(&mut tx, at, &cycle, seen, source, request_id).await?;
-        // Nothing settled: the attempt is out there, and only another look will tell.
+        // Nothing settled: the attempt is out there, and only another look will tell. One that an event has moved on
+        // meanwhile is known to be under way.
         if let (Some(open), None) = (
-            cycle.open_attempt().filter(|a| a.state != AttemptState::Created),
+            cycle
+                .open_attempt()
+                .filter(|a| matches!(a.state, AttemptState::Sent | AttemptState::Unknown)),
             applied.attempt,
         ) {
             collection::unknown(&mut tx, at, &cycle, open, request_id).await?;
@@ -435,12 +445,12 @@ impl Run<'_> {
     }
 
     /// A run before this one sent the attempt and did not live to record its end: ask, never send again.
-    async fn look_up(&self, cycle: &Cycle) -> Result<Outcome, JobError> {
+    async fn look_up(&self, cycle: &Cycle, asked_at: DateTime<Utc>) -> Result<Outcome, JobError> {
         let Some(intent) = &cycle.intent else {
             return Err(JobError::fail("an attempt was sent without a PaymentIntent"));
         };
         let seen = self.cx.stripe.payment_intent(intent).await?;
-        self.observe(&seen, Source::Lookup).await
+        self.observe(&seen, Source::Lookup { asked_at }).await
     }
 }
 

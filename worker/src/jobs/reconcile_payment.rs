@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use shared::{
-    domain::collection::{AttemptState, Source},
+    domain::collection::Source,
     store::{audit::Cause, cycles, jobs::Queue},
 };
 
@@ -38,6 +38,7 @@ impl ExternalJob for ReconcilePayment {
         let Some(cycle) = cycles::lock(&mut tx, firm, args.cycle_id).await? else {
             return Err(JobError::fail("no such collection cycle"));
         };
+        let asked_at = tx.now();
         tx.rollback().await?;
         let (Some(_), Some(intent)) = (cycle.open_attempt(), &cycle.intent) else {
             return Ok(Outcome::AlreadyApplied("nothing is open"));
@@ -59,12 +60,8 @@ impl ExternalJob for ReconcilePayment {
             now,
             cause: &cause,
         };
-        let source = if open.state == AttemptState::ActionRequired {
-            Source::Event
-        } else {
-            Source::Lookup
-        };
-        let applied = collection::apply(&mut tx, at, &cycle, &seen, source, None).await?;
+        let lookup = Source::Lookup { asked_at };
+        let applied = collection::apply(&mut tx, at, &cycle, &seen, lookup, None).await?;
         tx.commit().await?;
         match applied.attempt {
             Some(state) if !state.is_open() => Ok(Outcome::Done(json!({"attempt": state.as_str()}))),

@@ -1,330 +1,15 @@
-//! Collecting one invoice: may it be charged now, and what does a PaymentIntent that we saw mean?
-//!
-//! [`decide_charge`] is asked before every attempt, under the invoice's lock. [`observe`] is the one reducer for the
-//! answer of our own call, for webhooks and for lookups: whichever comes first wins, and the rest changes nothing.
-
+//! What a PaymentIntent that we saw means for its cycle. Pure: the caller loads, locks and writes.
 use chrono::{DateTime, Duration, Utc};
-use serde_json::json;
 
-use super::{
-    decline::{self, DeclineClass, DeclineCodes},
-    predicate::Predicate,
-    retry_policy::{self, NextStep, RetryPolicy},
-    words::word_enum,
-};
+use super::{AttemptState, CycleState, Trigger};
 use crate::{
-    ids::{AttemptId, PaymentMethodId},
+    domain::{
+        decline::{self, DeclineClass, DeclineCodes},
+        retry_policy::{self, NextStep, RetryPolicy},
+    },
+    ids::AttemptId,
     money::Money,
 };
-
-word_enum!(
-    /// Where the effort to collect an invoice stands.
-    CycleState, "cycle state":
-    /// First attempt is due at `next_attempt_at`.
-    Scheduled = "scheduled",
-    /// An attempt is under way.
-    InFlight = "in_flight",
-    /// A soft decline; the next step is due at `next_attempt_at`.
-    RetryWait = "retry_wait",
-    /// The client must authenticate the payment.
-    ActionRequired = "action_required",
-    /// The card will not work again; waits for another one.
-    MethodRequired = "method_required",
-    /// We do not know how the last call ended, and ask until we do.
-    Unknown = "unknown",
-    /// Stopped by a fence, a pause or a fault that a person must look at.
-    Paused = "paused",
-    /// The money is here.
-    Succeeded = "succeeded",
-    /// Out of steps.
-    Exhausted = "exhausted",
-    /// Given up: paid otherwise, switched off, void.
-    Canceled = "canceled",
-);
-
-word_enum!(
-    /// One try to charge.
-    AttemptState, "attempt state":
-    /// Decided and written down; nothing was sent.
-    Created = "created",
-    /// About to be sent, or sent.
-    Sent = "sent",
-    /// Stripe works on it.
-    Processing = "processing",
-    /// The client must act.
-    ActionRequired = "action_required",
-    /// Captured.
-    Succeeded = "succeeded",
-    /// Refused by the issuer or by Stripe.
-    Declined = "declined",
-    /// Had no effect, as a lookup or Stripe's own answer shows; tried again by itself, uses up no step.
-    Technical = "technical",
-    /// We do not know.
-    Unknown = "unknown",
-    /// Taken back before it had an effect.
-    Canceled = "canceled",
-);
-
-word_enum!(
-    /// Why an attempt was made.
-    Trigger, "trigger":
-    /// The first one.
-    Auto = "auto",
-    /// A step of the retry policy.
-    Retry = "retry",
-    /// The card was replaced or updated.
-    MethodUpdated = "method_updated",
-    /// A person asked for it.
-    Manual = "manual",
-    /// The client paid.
-    Portal = "portal",
-);
-
-impl CycleState {
-    /// No more attempts will be made.
-    #[must_use]
-    pub fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Exhausted | Self::Canceled)
-    }
-}
-
-impl AttemptState {
-    /// Its outcome is not settled.
-    #[must_use]
-    pub fn is_open(self) -> bool {
-        matches!(
-            self,
-            Self::Created | Self::Sent | Self::Processing | Self::ActionRequired | Self::Unknown
-        )
-    }
-}
-
-impl Trigger {
-    /// Whether the attempt is a step of the retry policy (A-11: manual, portal and technical ones are not).
-    #[must_use]
-    pub fn counts_toward_ladder(self) -> bool {
-        matches!(self, Self::Auto | Self::Retry)
-    }
-}
-
-/// Everything the decision to charge depends on, read under the invoice's lock.
-#[derive(Clone, Debug)]
-pub struct ChargeFacts {
-    /// The invoice's document state is `issued`.
-    pub issued: bool,
-    /// Total less payments.
-    pub open: Money,
-    /// The invoice may be charged automatically.
-    pub opt_in: bool,
-    /// Why the invoice must not be charged automatically, e.g. `chargeback`.
-    pub fenced_reason: Option<String>,
-    /// The client switched automatic payment on.
-    pub client_autopay: bool,
-    /// The client's method and its status.
-    pub method: Option<(PaymentMethodId, String)>,
-    /// The client has a Stripe customer.
-    pub has_customer: bool,
-    /// A pause of firm or client, or a parked firm or client, with its reason.
-    pub pause: Option<String>,
-    /// A chargeback on a payment of this invoice is open.
-    pub open_chargeback: bool,
-    /// The cycle.
-    pub cycle: CycleState,
-    /// When the next attempt is due.
-    pub next_attempt_at: Option<DateTime<Utc>>,
-    /// Which step that will be.
-    pub next_step: u32,
-    /// Why it will be made.
-    pub next_trigger: Trigger,
-}
-
-/// What to do about an invoice that is to be collected.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ChargeDecision {
-    /// Charge the open balance to this method.
-    Charge {
-        /// The card.
-        method: PaymentMethodId,
-        /// The open balance.
-        amount: Money,
-        /// Step of the policy.
-        step: u32,
-        /// Why.
-        trigger: Trigger,
-    },
-    /// Nothing now; the cycle stays as it is. The code says why.
-    NotNow(&'static str),
-    /// Stop until something changes.
-    Hold {
-        /// `paused` or `method_required`.
-        state: CycleState,
-        /// Why.
-        reason: &'static str,
-    },
-    /// Give the cycle up and cancel its PaymentIntent.
-    Cancel(&'static str),
-}
-
-impl ChargeDecision {
-    /// `charge`, or why not.
-    #[must_use]
-    pub fn reason_code(&self) -> &'static str {
-        match self {
-            Self::Charge {
-                trigger: Trigger::Retry,
-                ..
-            } => "retry_due",
-            Self::Charge { .. } => "due",
-            Self::NotNow(reason) | Self::Hold { reason, .. } | Self::Cancel(reason) => reason,
-        }
-    }
-
-    /// `charge`, `wait`, `hold` or `cancel`.
-    #[must_use]
-    pub fn outcome(&self) -> &'static str {
-        match self {
-            Self::Charge { .. } => "charge",
-            Self::NotNow(_) => "wait",
-            Self::Hold { .. } => "hold",
-            Self::Cancel(_) => "cancel",
-        }
-    }
-}
-
-/// Decides whether to charge now. All checks are evaluated, so that the record shows every reason; the first that
-/// fails decides. `as_of` is business time, or the time an operator asked about.
-#[must_use]
-pub fn decide_charge(facts: &ChargeFacts, as_of: DateTime<Utc>) -> (ChargeDecision, Vec<Predicate>) {
-    let check = Predicate::new;
-    let currency = facts.open.currency();
-    let chargeable = matches!(facts.cycle, CycleState::Scheduled | CycleState::RetryWait);
-    let due = facts.next_attempt_at.is_some_and(|at| at <= as_of);
-    let usable = facts.method.as_ref().filter(|(_, status)| status == "active");
-    let big_enough = facts.open.minor() >= currency.minimum_charge_minor();
-    let divisible = facts.open.minor() % currency.charge_step() == 0;
-
-    let table: [(Predicate, ChargeDecision); 13] = [
-        (
-            check("cycle_chargeable", chargeable, json!(facts.cycle.as_str())),
-            ChargeDecision::NotNow("cycle_not_waiting"),
-        ),
-        (
-            check("invoice_issued", facts.issued, json!(facts.issued)),
-            ChargeDecision::Cancel("invoice_not_issued"),
-        ),
-        (
-            check(
-                "open_balance_positive",
-                facts.open.is_positive(),
-                json!(facts.open.minor()),
-            ),
-            ChargeDecision::Cancel("nothing_open"),
-        ),
-        (
-            check("invoice_autopay_opt_in", facts.opt_in, json!(facts.opt_in)),
-            ChargeDecision::Cancel("not_opted_in"),
-        ),
-        (
-            check(
-                "client_autopay_enabled",
-                facts.client_autopay,
-                json!(facts.client_autopay),
-            ),
-            ChargeDecision::Cancel("autopay_off"),
-        ),
-        (
-            check(
-                "not_fenced",
-                facts.fenced_reason.is_none(),
-                json!(facts.fenced_reason),
-            ),
-            ChargeDecision::Hold {
-                state: CycleState::Paused,
-                reason: "invoice_fenced",
-            },
-        ),
-        (
-            check(
-                "no_open_chargeback",
-                !facts.open_chargeback,
-                json!(facts.open_chargeback),
-            ),
-            ChargeDecision::Hold {
-                state: CycleState::Paused,
-                reason: "open_dispute",
-            },
-        ),
-        (
-            check("not_paused", facts.pause.is_none(), json!(facts.pause)),
-            ChargeDecision::NotNow("autopay_paused"),
-        ),
-        (
-            check(
-                "stripe_customer_known",
-                facts.has_customer,
-                json!(facts.has_customer),
-            ),
-            ChargeDecision::Hold {
-                state: CycleState::Paused,
-                reason: "no_stripe_customer",
-            },
-        ),
-        (
-            check(
-                "payment_method_usable",
-                usable.is_some(),
-                json!(facts.method.as_ref().map(|(_, status)| status)),
-            ),
-            ChargeDecision::Hold {
-                state: CycleState::MethodRequired,
-                reason: "no_usable_payment_method",
-            },
-        ),
-        (
-            check(
-                "amount_at_least_minimum",
-                big_enough,
-                json!(currency.minimum_charge_minor()),
-            ),
-            ChargeDecision::Hold {
-                state: CycleState::Paused,
-                reason: "amount_below_minimum",
-            },
-        ),
-        (
-            check(
-                "amount_chargeable_in_currency",
-                divisible,
-                json!(currency.charge_step()),
-            ),
-            ChargeDecision::Hold {
-                state: CycleState::Paused,
-                reason: "amount_not_divisible",
-            },
-        ),
-        (
-            check("next_charge_due", due, json!(facts.next_attempt_at)),
-            ChargeDecision::NotNow("not_due"),
-        ),
-    ];
-
-    let failed = table
-        .iter()
-        .find(|(check, _)| check.ok == Some(false))
-        .map(|(_, decision)| decision.clone());
-    let decision = match (failed, usable) {
-        (Some(decision), _) => decision,
-        (None, Some((method, _))) => ChargeDecision::Charge {
-            method: *method,
-            amount: facts.open,
-            step: facts.next_step,
-            trigger: facts.next_trigger,
-        },
-        // unreachable by the table above, and harmless if it were not
-        (None, None) => ChargeDecision::NotNow("no_usable_payment_method"),
-    };
-    (decision, table.into_iter().map(|(check, _)| check).collect())
-}
 
 /// Status of a PaymentIntent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -394,7 +79,10 @@ pub enum Source {
     /// Stripe told us, or we looked it up without having sent anything.
     Event,
     /// A lookup because the outcome of a call is unknown.
-    Lookup,
+    Lookup {
+        /// Business time before Stripe was asked: what the lookup does not show had not happened by then.
+        asked_at: DateTime<Utc>,
+    },
 }
 
 /// The cycle as stored.
@@ -417,6 +105,8 @@ pub struct AttemptView {
     pub seq: i32,
     /// Its step.
     pub step: u32,
+    /// Why it was made; made again after no effect, it is still made for this.
+    pub trigger: Trigger,
     /// Where it stands.
     pub state: AttemptState,
     /// Its charge, where known.
@@ -521,7 +211,7 @@ pub fn observe(
 ) -> Observed {
     let open = attempts.iter().find(|a| a.state.is_open());
     match &seen.status {
-        IntentStatus::Succeeded => succeeded(cycle, open, payments, seen),
+        IntentStatus::Succeeded => succeeded(cycle, attempts, open, payments, seen),
         IntentStatus::Processing => waiting(cycle, open, AttemptState::Processing, CycleState::InFlight),
         IntentStatus::RequiresAction => waiting(
             cycle,
@@ -540,13 +230,20 @@ pub fn observe(
     }
 }
 
+/// The charge, unless it is on record with another attempt: a charge has one row, and money is never lost over it.
+fn unrecorded<'a>(attempts: &[AttemptView], charge: Option<&'a String>) -> Option<&'a String> {
+    charge.filter(|charge| !attempts.iter().any(|a| a.charge.as_ref() == Some(charge)))
+}
+
 fn succeeded(
     cycle: &CycleView,
+    attempts: &[AttemptView],
     open: Option<&AttemptView>,
     payments: &[String],
     seen: &IntentSeen,
 ) -> Observed {
-    let (Some(charge), Some(received)) = (&seen.latest_charge, seen.received) else {
+    let received = seen.received.filter(|money| money.is_positive());
+    let (Some(charge), Some(received)) = (&seen.latest_charge, received) else {
         return Observed {
             note: Some(Note::UnexpectedStatus),
             ..Observed::default()
@@ -558,7 +255,7 @@ fn succeeded(
         attempt: open.map(|attempt| AttemptChange {
             id: attempt.id,
             state: AttemptState::Succeeded,
-            charge: Some(charge.clone()),
+            charge: unrecorded(attempts, Some(charge)).cloned(),
             class: None,
             codes: None,
             rule: None,
@@ -635,25 +332,29 @@ fn failed_or_no_effect(
         .as_ref()
         .and_then(|f| f.charge.as_ref())
         .or(seen.latest_charge.as_ref());
-    let known = charge.is_some_and(|c| attempts.iter().any(|a| a.charge.as_ref() == Some(c)));
+    let new_charge = unrecorded(attempts, charge);
     let sent = open.filter(|a| a.state != AttemptState::Created);
 
-    // Is the failure that the intent shows the failure of the open attempt? Its own answer says so. Otherwise a charge
-    // that no attempt of ours has yet must be its; a failure without a charge can only be the first attempt's.
-    let belongs = match (&seen.failure, source) {
-        (None, _) => false,
-        (Some(_), Source::Response) => true,
-        (Some(_), Source::Event | Source::Lookup) => match charge {
-            Some(_) => !known,
-            None => attempts.len() == 1,
+    // Is the failure that the intent shows the failure of the open attempt? Its own answer says so, and may name no charge
+    // while the intent still shows an earlier one. Otherwise a charge that no attempt has yet must be its; a failure
+    // without any is its too, unless an earlier attempt failed without one.
+    let belongs = match source {
+        Source::Response => true,
+        Source::Event | Source::Lookup { .. } => match charge {
+            Some(_) => new_charge.is_some(),
+            None => !attempts
+                .iter()
+                .any(|a| a.state == AttemptState::Declined && a.charge.is_none()),
         },
     };
-    match (sent, &seen.failure) {
-        (Some(attempt), Some(failure)) if belongs && !(known && source == Source::Response) => {
-            declined(cycle, attempt, failure, charge.cloned(), now)
+    match (sent, &seen.failure, source) {
+        (Some(attempt), Some(failure), _) if belongs => {
+            declined(cycle, attempt, failure, new_charge.cloned(), now)
         }
-        (Some(attempt), _) if source == Source::Lookup => no_effect(cycle, attempts, attempt, now),
-        (None, Some(_)) if charge.is_some() && !known => Observed {
+        (Some(attempt), _, Source::Lookup { asked_at }) if had_no_effect(attempt, asked_at) => {
+            technical(cycle, attempts, attempt, now)
+        }
+        (None, Some(_), _) if new_charge.is_some() => Observed {
             note: Some(Note::FailureWithoutAttempt),
             ..Observed::default()
         },
@@ -661,20 +362,15 @@ fn failed_or_no_effect(
     }
 }
 
-/// The lookup shows nothing new: after long enough, the call cannot have had an effect.
-fn no_effect(
-    cycle: &CycleView,
-    attempts: &[AttemptView],
-    attempt: &AttemptView,
-    now: DateTime<Utc>,
-) -> Observed {
-    match attempt.sent_at {
-        Some(sent_at) if now - sent_at >= NO_EFFECT_AFTER => technical(cycle, attempts, attempt, now),
-        _ => Observed::default(),
-    }
+/// A lookup that shows nothing new, long enough after the call was sent, proves that the call had no effect.
+fn had_no_effect(attempt: &AttemptView, asked_at: DateTime<Utc>) -> bool {
+    attempt
+        .sent_at
+        .is_some_and(|sent_at| asked_at - sent_at >= NO_EFFECT_AFTER)
 }
 
-/// The attempt had no effect: it is made again within minutes, as the same step.
+/// The attempt had no effect: it is made again within minutes, as the same step and for the same reason, so that one
+/// outside the ladder stays outside it.
 #[must_use]
 pub fn technical(
     cycle: &CycleView,
@@ -697,7 +393,7 @@ pub fn technical(
             rule: None,
         }),
         cycle: (!cycle.state.is_final()).then(|| CycleChange {
-            state: if attempt.step == 0 {
+            state: if cycle.first_failed_at.is_none() {
                 CycleState::Scheduled
             } else {
                 CycleState::RetryWait
@@ -707,11 +403,7 @@ pub fn technical(
             next: Some(NextAttempt {
                 at: now + backoff,
                 step: attempt.step,
-                trigger: if attempt.step == 0 {
-                    Trigger::Auto
-                } else {
-                    Trigger::Retry
-                },
+                trigger: attempt.trigger,
             }),
         }),
         ..Observed::default()

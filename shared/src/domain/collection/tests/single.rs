@@ -1,0 +1,315 @@
+//! One observation at a time: what each means, and that the same again means nothing.
+use chrono::Duration;
+
+use super::{
+    super::*,
+    books::{Books, failed, money, paid, snapshot, start},
+};
+use crate::domain::decline::DeclineClass;
+
+const SOFT: &str = "insufficient_funds";
+
+/// Lets the open attempt fail softly with its own charge.
+fn decline(books: &mut Books, charge: &str) -> Observed {
+    books.see(&failed(Some(charge), SOFT), Source::Response)
+}
+
+#[test]
+fn s2_a_payment_is_recorded_when_money_came_and_not_before() {
+    for status in [
+        IntentStatus::RequiresPaymentMethod,
+        IntentStatus::RequiresConfirmation,
+        IntentStatus::RequiresAction,
+        IntentStatus::Processing,
+        IntentStatus::RequiresCapture,
+        IntentStatus::Canceled,
+        IntentStatus::Other("novel".into()),
+    ] {
+        let mut books = Books::sent();
+        books.see(&snapshot(status), Source::Response);
+        assert_eq!(books.payments, []);
+        assert_ne!(books.cycle.state, CycleState::Succeeded);
+    }
+    let mut books = Books::sent();
+    books.see(&paid("ch_1"), Source::Response);
+    assert_eq!(books.payments, [("ch_1".to_owned(), money())]);
+    assert_eq!(books.cycle.state, CycleState::Succeeded);
+    assert_eq!(books.attempts[0].charge.as_deref(), Some("ch_1"));
+}
+
+#[test]
+fn b02_the_answer_and_the_webhook_of_one_payment_record_it_once_in_either_order() {
+    for sources in [
+        [Source::Response, Source::Event],
+        [Source::Event, Source::Response],
+    ] {
+        let mut books = Books::sent();
+        assert!(!books.see(&paid("ch_1"), sources[0]).is_nothing());
+        assert!(books.see(&paid("ch_1"), sources[1]).is_nothing());
+        assert_eq!(books.payments.len(), 1);
+    }
+}
+
+#[test]
+fn s8_the_answer_and_the_webhook_of_one_decline_count_it_once_in_either_order() {
+    for charge in [Some("ch_1"), None] {
+        for sources in [
+            [Source::Response, Source::Event],
+            [Source::Event, Source::Response],
+        ] {
+            let mut books = Books::sent();
+            assert!(!books.see(&failed(charge, SOFT), sources[0]).is_nothing());
+            assert!(books.see(&failed(charge, SOFT), sources[1]).is_nothing());
+            assert_eq!(books.failures.len(), 1, "{charge:?}");
+        }
+    }
+}
+
+#[test]
+fn b14_a_failure_told_five_times_moves_the_ladder_by_one_step() {
+    let mut books = Books::sent();
+    decline(&mut books, "ch_1");
+    books.attempt();
+    books.send();
+    for _ in 0..5 {
+        assert!(books.see(&failed(Some("ch_1"), SOFT), Source::Event).is_nothing());
+    }
+    assert_eq!(
+        books.open().map(|a| (a.step, a.state)),
+        Some((1, AttemptState::Sent))
+    );
+}
+
+#[test]
+fn s9_soft_declines_are_retried_on_day_3_7_and_14_and_then_no_more() {
+    let mut books = Books::sent();
+    for (charge, day) in [("ch_0", 3), ("ch_1", 7), ("ch_2", 14)] {
+        let change = decline(&mut books, charge).cycle.unwrap();
+        assert_eq!(change.state, CycleState::RetryWait);
+        assert_eq!(change.next.unwrap().at, start() + Duration::days(day));
+        books.attempt();
+        books.send();
+        // an answer that takes its time moves no later step
+        books.wait(Duration::seconds(40));
+    }
+    decline(&mut books, "ch_3");
+    assert_eq!((books.cycle.state, &books.next), (CycleState::Exhausted, &None));
+    assert_eq!(
+        books.failures.iter().map(|f| f.1).collect::<Vec<_>>(),
+        [0, 1, 2, 3]
+    );
+    assert_eq!(books.cycle.first_failed_at, Some(start()));
+}
+
+#[test]
+fn the_class_of_a_decline_decides_what_the_cycle_waits_for() {
+    for (code, class, state) in [
+        (SOFT, DeclineClass::Soft, CycleState::RetryWait),
+        ("lost_card", DeclineClass::Hard, CycleState::MethodRequired),
+        (
+            "authentication_required",
+            DeclineClass::Customer,
+            CycleState::ActionRequired,
+        ),
+        ("duplicate_transaction", DeclineClass::Check, CycleState::Paused),
+        ("testmode_decline", DeclineClass::Bug, CycleState::Paused),
+    ] {
+        let mut books = Books::sent();
+        books.see(&failed(Some("ch_1"), code), Source::Response);
+        assert_eq!(books.failures, [(1, 0, Some(class))], "{code}");
+        assert_eq!(books.cycle.state, state, "{code}");
+        assert_eq!(
+            books.cycle.state == CycleState::Paused,
+            class == DeclineClass::Check || class == DeclineClass::Bug
+        );
+    }
+}
+
+#[test]
+fn an_attempt_outside_the_ladder_that_had_no_effect_is_made_again_outside_the_ladder() {
+    let mut books = Books::sent();
+    books.see(&failed(Some("ch_1"), "lost_card"), Source::Response);
+    books.replace_card();
+    books.attempt();
+    books.send();
+    books.wait(NO_EFFECT_AFTER);
+    let lookup = books.lookup();
+    books.see(&failed(Some("ch_1"), "lost_card"), lookup);
+    assert_eq!(books.attempts[1].state, AttemptState::Technical);
+    assert_eq!(
+        books.next.as_ref().map(|n| (n.step, n.trigger)),
+        Some((0, Trigger::MethodUpdated))
+    );
+    // the model refuses to make step 0 of the ladder a second time
+    books.attempt();
+}
+
+#[test]
+fn an_answer_without_a_charge_is_its_attempts_failure_whatever_charge_the_intent_still_shows() {
+    let mut books = Books::sent();
+    decline(&mut books, "ch_1");
+    books.attempt();
+    books.send();
+    let mut seen = failed(None, SOFT);
+    seen.latest_charge = Some("ch_1".into());
+    books.see(&seen, Source::Response);
+    assert_eq!(books.failures.len(), 2);
+    assert_eq!(
+        (books.attempts[1].state, &books.attempts[1].charge),
+        (AttemptState::Declined, &None)
+    );
+    assert_eq!(books.next.as_ref().map(|n| n.step), Some(2));
+}
+
+#[test]
+fn an_unknown_failure_without_a_charge_is_the_open_attempts_unless_an_earlier_one_failed_so() {
+    let mut books = Books::sent();
+    decline(&mut books, "ch_1");
+    books.attempt();
+    books.send();
+    books.lose_answer();
+    let lookup = books.lookup();
+    books.see(&failed(None, SOFT), lookup);
+    assert_eq!(
+        books.failures.len(),
+        2,
+        "the first failure has a charge, so this is another"
+    );
+    books.attempt();
+    books.send();
+    books.lose_answer();
+    let lookup = books.lookup();
+    assert!(
+        books.see(&failed(None, SOFT), lookup).is_nothing(),
+        "may be the second failure seen again"
+    );
+}
+
+#[test]
+fn b15_only_a_lookup_asked_long_after_the_call_proves_that_it_had_no_effect() {
+    let quiet = snapshot(IntentStatus::RequiresPaymentMethod);
+    let mut books = Books::sent();
+    books.lose_answer();
+    let asked_early = books.lookup();
+    books.wait(Duration::days(30));
+    // an answer that was asked for early proves nothing, however late it is applied; neither do webhooks or time
+    for source in [Source::Event, Source::Response, asked_early] {
+        assert!(books.see(&quiet, source).is_nothing(), "{source:?}");
+    }
+    assert_eq!(books.cycle.state, CycleState::Unknown);
+    let lookup = books.lookup();
+    books.see(&quiet, lookup);
+    assert_eq!(books.attempts[0].state, AttemptState::Technical);
+    assert_eq!(
+        books.next.as_ref().map(|n| (n.step, n.trigger)),
+        Some((0, Trigger::Auto))
+    );
+    assert_eq!((books.failures.len(), books.cycle.first_failed_at), (0, None));
+}
+
+#[test]
+fn a_lookup_right_after_the_call_waits() {
+    let mut books = Books::sent();
+    books.wait(NO_EFFECT_AFTER - Duration::seconds(1));
+    let lookup = books.lookup();
+    assert!(
+        books
+            .see(&snapshot(IntentStatus::RequiresPaymentMethod), lookup)
+            .is_nothing()
+    );
+}
+
+#[test]
+fn nothing_is_concluded_about_an_attempt_that_was_not_sent() {
+    let mut books = Books::scheduled();
+    books.attempt();
+    books.wait(Duration::days(2));
+    let lookup = books.lookup();
+    for seen in [
+        snapshot(IntentStatus::RequiresPaymentMethod),
+        snapshot(IntentStatus::Processing),
+        failed(None, SOFT),
+    ] {
+        assert!(books.see(&seen, lookup).is_nothing(), "{seen:?}");
+    }
+    // somebody else's failure on the same intent is told, and not counted
+    assert_eq!(
+        books.see(&failed(Some("ch_portal"), SOFT), lookup).note,
+        Some(Note::FailureWithoutAttempt)
+    );
+    // but money is money
+    books.see(&paid("ch_portal_2"), lookup);
+    assert_eq!(
+        (books.attempts[0].state, books.cycle.state),
+        (AttemptState::Succeeded, CycleState::Succeeded)
+    );
+}
+
+#[test]
+fn money_that_comes_after_the_cycle_was_given_up_is_recorded_and_told() {
+    let mut books = Books::sent();
+    books.cancel();
+    let seen = books.see(&paid("ch_1"), Source::Event);
+    assert_eq!(
+        (seen.note, books.cycle.state),
+        (Some(Note::MoneyAfterEnd), CycleState::Succeeded)
+    );
+    assert!(books.see(&paid("ch_1"), Source::Event).is_nothing(), "told once");
+}
+
+#[test]
+fn b13_a_decline_after_the_cycle_was_given_up_ends_the_attempt_and_schedules_nothing() {
+    let mut books = Books::sent();
+    books.cancel();
+    let seen = decline(&mut books, "ch_1");
+    assert_eq!(
+        (seen.cycle, books.attempts[0].state),
+        (None, AttemptState::Declined)
+    );
+    assert_eq!((books.cycle.state, &books.next), (CycleState::Canceled, &None));
+}
+
+#[test]
+fn a_canceled_intent_ends_the_cycle() {
+    let mut books = Books::sent();
+    books.see(&snapshot(IntentStatus::Canceled), Source::Event);
+    assert_eq!(
+        (books.attempts[0].state, books.cycle.state),
+        (AttemptState::Canceled, CycleState::Canceled)
+    );
+    assert!(
+        books
+            .see(&snapshot(IntentStatus::Canceled), Source::Event)
+            .is_nothing()
+    );
+}
+
+#[test]
+fn a_success_without_a_charge_or_without_money_is_for_a_person() {
+    for seen in [
+        IntentSeen {
+            latest_charge: None,
+            ..paid("ch_1")
+        },
+        IntentSeen {
+            received: None,
+            ..paid("ch_1")
+        },
+        IntentSeen {
+            received: Some(crate::money::Money::zero(money().currency())),
+            ..paid("ch_1")
+        },
+    ] {
+        let mut books = Books::sent();
+        let observed = books.see(&seen, Source::Response);
+        assert_eq!(observed.note, Some(Note::UnexpectedStatus));
+        assert!(observed.payment.is_none() && observed.attempt.is_none() && observed.cycle.is_none());
+    }
+}
+
+#[test]
+fn what_has_no_effect_is_tried_again_after_1_2_4_minutes_and_hourly_at_last() {
+    let minutes: Vec<_> = (0..9).map(|n| technical_backoff(n).num_minutes()).collect();
+    assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    assert_eq!(technical_backoff(u32::MAX).num_minutes(), 60);
+}
