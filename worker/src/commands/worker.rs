@@ -2,7 +2,13 @@
 //!
 //! Starting is strict: what is missing is said in one line. Stopping is kind: SIGTERM drains, a second one ends it.
 
-use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -54,6 +60,7 @@ struct Environment {
     stripe: StripeConfig,
     mode: Mode,
     redis_url: secrecy::SecretString,
+    rate: Option<NonZeroU32>,
     lease: Duration,
     grace: Duration,
     admin: SocketAddr,
@@ -65,7 +72,7 @@ impl Environment {
             "STRIPE_SECRET_KEY",
             "give the secret key of the Stripe account, sk_test_… or sk_live_…",
         )?;
-        let api_base = config::parsed("STRIPE_API_BASE", ApiBase(None))?.0;
+        let api_base = config::parsed("STRIPE_API_BASE", Given(None))?.0;
         Ok(Self {
             mode: config::stripe_mode(Some(&secret_key))?,
             stripe: StripeConfig {
@@ -74,6 +81,7 @@ impl Environment {
                 timeout: config::seconds("STRIPE_TIMEOUT_SECS", 20, 1..=120)?,
             },
             redis_url: config::redis_url()?,
+            rate: config::parsed("STRIPE_RATE_PER_SEC", Given(None))?.0,
             lease: config::seconds("JOB_LEASE_SECS", 15, 5..=300)?,
             grace: config::seconds("SHUTDOWN_GRACE_SECS", 25, 0..=3600)?,
             admin: config::parsed("WORKER_ADMIN_ADDR", SocketAddr::from(([0, 0, 0, 0], 9081)))?,
@@ -81,13 +89,13 @@ impl Environment {
     }
 }
 
-/// `STRIPE_API_BASE`, absent unless given.
-struct ApiBase(Option<reqwest::Url>);
+/// A setting that may be absent.
+struct Given<T>(Option<T>);
 
-impl std::str::FromStr for ApiBase {
-    type Err = <reqwest::Url as std::str::FromStr>::Err;
+impl<T: FromStr> FromStr for Given<T> {
+    type Err = T::Err;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, T::Err> {
         Ok(Self(Some(text.parse()?)))
     }
 }
@@ -124,7 +132,7 @@ pub async fn run(args: Args, format: Format) -> Result<Exit, Failure> {
         })?;
     let limiter = Limiter::shared(
         environment.redis_url.expose_secret(),
-        Rates::of(environment.mode, None),
+        Rates::of(environment.mode, environment.rate),
     )
     .map_err(|e| Failure::new("configuration", e.to_string()))?;
     let client = stripe::Client::new(&environment.stripe, limiter, metrics.clone())

@@ -238,10 +238,9 @@ struct Running<'a> {
 
 impl<'a> Running<'a> {
     fn enter(set: &'a Mutex<HashSet<JobId>>, id: JobId) -> Option<Self> {
-        set.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id)
-            .then_some(Self { set, id })
+        let new = set.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        // Made only where it is needed: dropping it takes the lock and removes the id.
+        new.then(|| Self { set, id })
     }
 }
 
