@@ -1,4 +1,5 @@
 //! Stories through the real programs, named after what they prove.
 
 mod clock;
+mod documents;
 mod stripe_sim;

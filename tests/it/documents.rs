@@ -1,0 +1,169 @@
+//! What the documents name exists, and what exists is named: tests, jobs, event types, settings, files.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Folders with sources of ours.
+const SOURCES: [&str; 4] = ["ingress", "shared", "worker", "tests"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// All files below `folder` whose names end with `ending`.
+fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, ending, found);
+        } else if path.to_string_lossy().ends_with(ending) {
+            found.push(path);
+        }
+    }
+}
+
+fn sources(folders: &[&str]) -> String {
+    let mut found = Vec::new();
+    for folder in folders {
+        files(&root().join(folder), ".rs", &mut found);
+    }
+    found
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect()
+}
+
+fn documents() -> Vec<PathBuf> {
+    let mut found = vec![root().join("README.md")];
+    files(&root().join("docs"), ".md", &mut found);
+    found
+}
+
+/// What stands between two marks, wherever both are on one line.
+fn between<'a>(text: &'a str, open: char, close: char) -> impl Iterator<Item = &'a str> {
+    text.lines().flat_map(move |line| {
+        let mut rest = line;
+        std::iter::from_fn(move || {
+            let (_, after) = rest.split_once(open)?;
+            let (inside, after) = after.split_once(close)?;
+            rest = after;
+            Some(inside)
+        })
+    })
+}
+
+fn is_made_of(text: &str, allowed: impl Fn(char) -> bool) -> bool {
+    !text.is_empty() && text.chars().all(allowed)
+}
+
+#[test]
+fn a_test_that_keeps_an_invariant_exists() {
+    let code = sources(&SOURCES);
+    let text = read("docs/ARCHITECTURE.md");
+    let mut named = 0;
+    for paragraph in text.split("\n\n").filter(|p| p.starts_with("**Invariant")) {
+        let Some((_, kept_by)) = paragraph.split_once("ept by") else {
+            assert!(
+                paragraph.contains("By construction") || paragraph.contains("By the schema"),
+                "names neither a test nor says that there is none: {paragraph}"
+            );
+            continue;
+        };
+        for name in between(kept_by, '`', '`') {
+            named += 1;
+            assert!(code.contains(&format!("fn {name}(")), "there is no test {name}");
+        }
+    }
+    assert!(named > 20, "only {named} tests found in the document");
+}
+
+#[test]
+fn every_job_has_an_entry_and_every_entry_a_job() {
+    let code = sources(&["worker/src", "shared/src"]);
+    let described: BTreeSet<_> = read("docs/JOBS.md")
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("### `")?.strip_suffix('`')?.to_owned()))
+        .collect();
+    for kind in &described {
+        assert!(code.contains(&format!("= \"{kind}\";")), "there is no job {kind}");
+    }
+    let registered = read("worker/src/jobs/mod.rs");
+    let registered =
+        registered.matches("transactional::<").count() + registered.matches("external::<").count();
+    assert_eq!(described.len(), registered, "described: {described:?}");
+}
+
+#[test]
+fn every_handled_event_type_is_in_the_table_and_no_other() {
+    let is_type = |text: &&str| {
+        text.contains('.') && is_made_of(text, |c| c.is_ascii_lowercase() || c == '_' || c == '.')
+    };
+    let code = read("worker/src/events/mod.rs");
+    let family = code.split_once("pub fn family").unwrap().1;
+    let family = family.split_once("_ => return None").unwrap().0;
+    let handled: BTreeSet<_> = between(family, '"', '"').filter(is_type).collect();
+
+    let text = read("docs/EVENTS.md");
+    let rows: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("| `")).collect();
+    let first_cells: String = rows
+        .iter()
+        .map(|row| format!("`{}\n", row.split_once('|').unwrap().0))
+        .collect();
+    let described: BTreeSet<_> = between(&first_cells, '`', '`').filter(is_type).collect();
+    assert_eq!(described, handled);
+}
+
+#[test]
+fn every_setting_that_is_read_is_in_the_configuration_table() {
+    let code = sources(&["ingress/src", "shared/src", "worker/src"]);
+    let readme = read("README.md");
+    let settings: BTreeSet<_> = between(&code, '"', '"')
+        .filter(|text| text.contains('_') && is_made_of(text, |c| c.is_ascii_uppercase() || c == '_'))
+        .filter(|name| !name.starts_with("CARGO_"))
+        .collect();
+    assert!(settings.contains("STRIPE_WEBHOOK_SECRET"), "{settings:?}");
+    for name in settings {
+        assert!(
+            readme.contains(&format!("`{name}`")),
+            "README.md does not explain {name}"
+        );
+    }
+}
+
+#[test]
+fn every_link_leads_to_a_file() {
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')) {
+            let target = link.0.split('#').next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let path = document.parent().unwrap().join(target);
+            assert!(path.exists(), "{}: {target} does not exist", document.display());
+        }
+    }
+}
+
+#[test]
+fn every_decision_is_in_the_list() {
+    let list = read("docs/decisions/README.md");
+    let mut decisions = Vec::new();
+    files(&root().join("docs/decisions"), ".md", &mut decisions);
+    for decision in decisions {
+        let name = decision.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(
+            name == "README.md" || list.contains(&format!("({name})")),
+            "{name} is not listed"
+        );
+    }
+}
