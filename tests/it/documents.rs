@@ -140,6 +140,26 @@ fn every_setting_that_is_read_is_in_the_configuration_table() {
 }
 
 #[test]
+fn every_source_file_that_is_named_exists() {
+    let mut code = Vec::new();
+    for folder in SOURCES.iter().chain(&["migrations"]) {
+        files(&root().join(folder), "", &mut code);
+    }
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        for named in between(&text, '`', '`').filter(|t| t.ends_with(".rs") || t.ends_with(".sql")) {
+            let is_pattern = named.contains(['{', '*']) || named.chars().any(|c| c.is_ascii_uppercase());
+            let ending = format!("/{named}");
+            assert!(
+                is_pattern || code.iter().any(|path| path.to_string_lossy().ends_with(&ending)),
+                "{}: there is no {named}",
+                document.display()
+            );
+        }
+    }
+}
+
+#[test]
 fn every_link_leads_to_a_file() {
     for document in documents() {
         let text = fs::read_to_string(&document).unwrap();

@@ -78,7 +78,7 @@ impl Environment {
             stripe: StripeConfig {
                 secret_key,
                 api_base,
-                timeout: config::seconds("STRIPE_TIMEOUT_SECS", 20, 1..=120)?,
+                timeout: config::seconds("STRIPE_TIMEOUT_SECS", 20, 1..=60)?,
             },
             redis_url: config::redis_url()?,
             rate: config::parsed("STRIPE_RATE_PER_SEC", Given(None))?.0,
