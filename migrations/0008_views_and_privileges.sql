@@ -111,6 +111,21 @@ $$ select a.firm_id, a.cycle_id, a.id, coalesce('customer:' || cl.stripe_custome
     where a.state in ('sent', 'processing', 'unknown') and a.sent_at < sent_before
     order by a.sent_at limit most $$;
 
+-- What `doctor` counts over all firms. Names of firms are what their operator gave them; no client is named.
+create function app.health() returns table (stopped_firms text[], stopped_clients bigint, bad_timezones text[], stale_unknown bigint,
+                                            method_required bigint, action_required bigint, faulty_cycles bigint)
+  language sql stable security definer set search_path = public, pg_temp as
+$$ select
+     array(select coalesce(external_id, id::text) from firms
+            where autopay_paused_at is not null or invoicing_paused_at is not null or parked_reason is not null order by number),
+     (select count(*) from clients where autopay_paused_at is not null or parked_reason is not null),
+     array(select coalesce(external_id, id::text) from firms f
+            where not exists (select 1 from pg_timezone_names z where z.name = f.timezone) order by number),
+     (select count(*) from payment_attempts where state = 'unknown' and sent_at < app.now() - interval '15 minutes'),
+     (select count(*) from collection_cycles where state = 'method_required'),
+     (select count(*) from collection_cycles where state = 'action_required'),
+     (select count(*) from collection_cycles where state = 'paused' and state_reason like 'rejected_request%') $$;
+
 -- Any id in any of its forms → what it is and whose it is. More than one row means that it is ambiguous.
 create function app.resolve(ref text) returns table (kind text, firm_id uuid, id uuid)
   language plpgsql stable security definer set search_path = public, pg_temp as $$
@@ -133,7 +148,7 @@ end $$;
 do $$
 declare f text;
 begin
-  foreach f in array array['app.firms()', 'app.due_cycles(timestamptz, int)', 'app.open_outcomes(timestamptz, int)', 'app.resolve(text)'] loop
+  foreach f in array array['app.firms()', 'app.health()', 'app.due_cycles(timestamptz, int)', 'app.open_outcomes(timestamptz, int)', 'app.resolve(text)'] loop
     execute format('alter function %s owner to quittance_scan', f);
     execute format('revoke execute on function %s from public', f);
     execute format('grant execute on function %s to quittance_worker, quittance_portal', f);

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{charge, clock, generate, import, migrate, worker},
+    commands::{charge, clock, doctor, generate, import, migrate, worker},
     output::{Exit, Failure, Format},
 };
 
@@ -56,6 +56,9 @@ pub enum Command {
         after_help = "Examples:\n  quittance process-recurring-charges --dry-run\n  quittance process-recurring-charges --firm-id acme"
     )]
     ProcessRecurringCharges(charge::Args),
+    /// Check every prerequisite and the usual reasons why nothing is charged, invoiced or delivered.
+    #[command(after_help = "Examples:\n  quittance doctor\n  quittance doctor --json")]
+    Doctor(doctor::Args),
     /// Show or move the business clock (test mode only).
     Clock(clock::Args),
 }
@@ -72,6 +75,7 @@ impl Command {
             Command::Import(args) => import::run(args, format).await,
             Command::GeneratePackageInvoices(args) => generate::run(args, format).await,
             Command::ProcessRecurringCharges(args) => charge::run(args, format).await,
+            Command::Doctor(args) => doctor::run(args, format).await,
             Command::Clock(args) => clock::run(args, format).await,
         }
     }

@@ -7,6 +7,7 @@ pub mod db;
 pub mod decisions;
 pub mod error;
 pub mod generation;
+pub mod health;
 pub mod import;
 pub mod inbox;
 pub mod jobs;

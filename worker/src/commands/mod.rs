@@ -2,6 +2,7 @@
 
 pub mod charge;
 pub mod clock;
+pub mod doctor;
 pub mod generate;
 pub mod import;
 pub mod migrate;

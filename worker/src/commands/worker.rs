@@ -4,8 +4,7 @@
 
 use std::{
     net::SocketAddr,
-    num::{NonZeroU32, NonZeroUsize},
-    str::FromStr,
+    num::NonZeroUsize,
     sync::Arc,
     time::Duration,
 };
@@ -34,7 +33,7 @@ use crate::{
         lane,
         pool::{Drained, Pool, Settings},
     },
-    stripe::{self, Limiter, Rates, StripeConfig},
+    stripe::{self, Limiter, StripeConfig},
 };
 
 /// Redis must answer within this at start.
@@ -60,7 +59,6 @@ struct Environment {
     stripe: StripeConfig,
     mode: Mode,
     redis_url: secrecy::SecretString,
-    rate: Option<NonZeroU32>,
     lease: Duration,
     grace: Duration,
     admin: SocketAddr,
@@ -68,20 +66,11 @@ struct Environment {
 
 impl Environment {
     fn read() -> Result<Self, Failure> {
-        let secret_key = config::required_secret(
-            "STRIPE_SECRET_KEY",
-            "give the secret key of the Stripe account, sk_test_… or sk_live_…",
-        )?;
-        let api_base = config::parsed("STRIPE_API_BASE", Given(None))?.0;
+        let stripe = StripeConfig::from_env().map_err(configuration)?;
         Ok(Self {
-            mode: config::stripe_mode(Some(&secret_key))?,
-            stripe: StripeConfig {
-                secret_key,
-                api_base,
-                timeout: config::seconds("STRIPE_TIMEOUT_SECS", 20, 1..=60)?,
-            },
+            mode: config::stripe_mode(Some(&stripe.secret_key))?,
+            stripe,
             redis_url: config::redis_url()?,
-            rate: config::parsed("STRIPE_RATE_PER_SEC", Given(None))?.0,
             lease: config::seconds("JOB_LEASE_SECS", 15, 5..=300)?,
             grace: config::seconds("SHUTDOWN_GRACE_SECS", 25, 0..=3600)?,
             admin: config::parsed("WORKER_ADMIN_ADDR", SocketAddr::from(([0, 0, 0, 0], 9081)))?,
@@ -89,15 +78,8 @@ impl Environment {
     }
 }
 
-/// A setting that may be absent.
-struct Given<T>(Option<T>);
-
-impl<T: FromStr> FromStr for Given<T> {
-    type Err = T::Err;
-
-    fn from_str(text: &str) -> Result<Self, T::Err> {
-        Ok(Self(Some(text.parse()?)))
-    }
+fn configuration(error: impl std::fmt::Display) -> Failure {
+    Failure::new("configuration", error.to_string())
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -132,7 +114,7 @@ pub async fn run(args: Args, format: Format) -> Result<Exit, Failure> {
         })?;
     let limiter = Limiter::shared(
         environment.redis_url.expose_secret(),
-        Rates::of(environment.mode, environment.rate),
+        environment.stripe.rates_from_env().map_err(configuration)?,
     )
     .map_err(|e| Failure::new("configuration", e.to_string()))?;
     let client = stripe::Client::new(&environment.stripe, limiter, metrics.clone())

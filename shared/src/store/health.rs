@@ -1,0 +1,118 @@
+//! What `doctor` wants to know of a database, in a few cheap statements.
+
+use sqlx::PgConnection;
+
+use super::error::Result;
+
+/// The facts. Ages are in seconds of real time, except where business time decides what is due.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// This login is a member of `quittance_worker`.
+    pub is_worker: bool,
+    /// This login is superuser, owner or otherwise not bound by row-level security.
+    pub bypasses_security: bool,
+    /// Tables with a firm's rows whose row-level security is not forced.
+    pub unprotected_tables: Vec<String>,
+    /// Which mode this database belongs to.
+    pub livemode: Option<bool>,
+    /// How far the business clock is ahead.
+    pub clock_offset_ms: i64,
+    /// Workers with a fresh heartbeat.
+    pub live_workers: i64,
+    /// Jobs that could run now.
+    pub due_jobs: i64,
+    /// Age of the oldest of them.
+    pub oldest_due_secs: Option<i64>,
+    /// Jobs that a person must look at.
+    pub discarded_jobs: i64,
+    /// Queues that somebody paused.
+    pub paused_queues: Vec<String>,
+    /// How far the slowest schedule is behind; `None` where no schedule exists yet.
+    pub schedule_lag_secs: Option<i64>,
+    /// Events that a person must look at.
+    pub parked_events: i64,
+    /// Events that belong to nothing we know yet.
+    pub unmatched_events: i64,
+    /// Events not yet looked at.
+    pub pending_events: i64,
+    /// Age of the newest event.
+    pub last_event_secs: Option<i64>,
+    /// Firms that are paused or parked.
+    pub stopped_firms: Vec<String>,
+    /// Clients that are paused or parked.
+    pub stopped_clients: i64,
+    /// Firms whose time zone Postgres does not know.
+    pub bad_timezones: Vec<String>,
+    /// Attempts whose end has been unknown for more than 15 minutes.
+    pub stale_unknown: i64,
+    /// Cycles that wait for another card.
+    pub method_required: i64,
+    /// Cycles that wait for the client.
+    pub action_required: i64,
+    /// Cycles that one of our own faults stopped.
+    pub faulty_cycles: i64,
+}
+
+/// Reads them.
+///
+/// # Errors
+/// When the database is away, or this login may not read what it must.
+pub async fn facts(conn: &mut PgConnection) -> Result<Facts> {
+    let rights = sqlx::query!(
+        r#"select pg_has_role(current_user, 'quittance_worker', 'member') as "is_worker!",
+                  (select rolsuper or rolbypassrls from pg_roles where rolname = current_user) as "bypasses!",
+                  (select livemode from installation) as livemode, (select offset_ms from clock) as "offset_ms!",
+                  array(select c.relname::text from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'firm_id'
+                        where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace and not c.relforcerowsecurity
+                          and c.relname not in ('stripe_events', 'jobs', 'stripe_routes') order by 1) as "unprotected!""#
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let work = sqlx::query!(
+        r#"select (select count(*) from workers where heartbeat_at > clock_timestamp() - interval '10 seconds') as "live_workers!",
+                  (select count(*) from jobs where state in ('available', 'retryable') and run_at <= app.now()) as "due_jobs!",
+                  (select extract(epoch from app.now() - min(run_at))::bigint from jobs
+                    where state in ('available', 'retryable') and run_at <= app.now()) as oldest_due_secs,
+                  (select count(*) from jobs where state = 'discarded') as "discarded!",
+                  array(select queue from queue_pauses order by 1) as "paused!",
+                  (select extract(epoch from app.now() - min(watermark_at))::bigint from schedules where enabled) as lag,
+                  (select count(*) from stripe_events where state = 'parked') as "parked!",
+                  (select count(*) from stripe_events where state = 'unmatched') as "unmatched!",
+                  (select count(*) from stripe_events where state = 'pending') as "pending!",
+                  (select extract(epoch from clock_timestamp() - max(received_at))::bigint from stripe_events) as last_event"#
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let money = sqlx::query!(
+        r#"select stopped_firms as "stopped_firms!", stopped_clients as "stopped_clients!", bad_timezones as "bad_timezones!",
+                  stale_unknown as "stale_unknown!", method_required as "method_required!", action_required as "action_required!",
+                  faulty_cycles as "faulty_cycles!"
+           from app.health()"#
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Facts {
+        is_worker: rights.is_worker,
+        bypasses_security: rights.bypasses,
+        unprotected_tables: rights.unprotected,
+        livemode: rights.livemode,
+        clock_offset_ms: rights.offset_ms,
+        live_workers: work.live_workers,
+        due_jobs: work.due_jobs,
+        oldest_due_secs: work.oldest_due_secs,
+        discarded_jobs: work.discarded,
+        paused_queues: work.paused,
+        schedule_lag_secs: work.lag,
+        parked_events: work.parked,
+        unmatched_events: work.unmatched,
+        pending_events: work.pending,
+        last_event_secs: work.last_event,
+        stopped_firms: money.stopped_firms,
+        stopped_clients: money.stopped_clients,
+        bad_timezones: money.bad_timezones,
+        stale_unknown: money.stale_unknown,
+        method_required: money.method_required,
+        action_required: money.action_required,
+        faulty_cycles: money.faulty_cycles,
+    })
+}

@@ -1,0 +1,469 @@
+//! `quittance doctor`: every prerequisite, and the usual reasons why nothing is charged, invoiced or delivered.
+//!
+//! Each check says what it looked at, how it came out and what to do. It changes nothing, and goes on after a failure as
+//! far as it can: one run shows everything that is wrong.
+
+use std::{sync::Arc, time::Duration};
+
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use shared::{
+    config,
+    store::{
+        self, Db, DbOptions,
+        health::{self, Facts},
+        migrations::{self, SchemaState},
+    },
+};
+
+use crate::{
+    output::{Exit, Failure, Format},
+    stripe::{Client, Limiter, StripeConfig, WebhookEndpoint},
+};
+
+/// Arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Event types without which something is not noticed.
+const NEEDED_EVENTS: &[&str] = &[
+    "payment_intent.succeeded",
+    "payment_intent.payment_failed",
+    "invoice.payment_succeeded",
+    "invoice.payment_failed",
+    "charge.refunded",
+    "charge.dispute.created",
+    "charge.dispute.closed",
+];
+/// Event types with which things are noticed earlier.
+const RECOMMENDED_EVENTS: &[&str] = &[
+    "charge.dispute.updated",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "payment_intent.processing",
+    "payment_intent.canceled",
+    "payment_intent.requires_action",
+    "payment_method.automatically_updated",
+];
+/// A queue whose oldest due job waits longer has no worker that serves it, or too few.
+const OLDEST_DUE_SECS: i64 = 300;
+/// Redis 6.2 brought commands that the lane uses.
+const REDIS_WANTED: (u32, u32) = (6, 2);
+
+/// Redis answers within this, or not at all.
+const REDIS_ANSWER: Duration = Duration::from_secs(5);
+
+/// One thing looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    /// `null`: could not be judged, or merely worth knowing.
+    ok: Option<bool>,
+    value: String,
+    #[serde(rename = "do", skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+}
+
+/// The list so far.
+#[derive(Default)]
+struct Report(Vec<Check>);
+
+impl Report {
+    fn ok(&mut self, name: &'static str, value: impl Into<String>) {
+        self.0.push(Check {
+            name,
+            ok: Some(true),
+            value: value.into(),
+            remedy: None,
+        });
+    }
+
+    fn note(&mut self, name: &'static str, value: impl Into<String>) {
+        self.0.push(Check {
+            name,
+            ok: None,
+            value: value.into(),
+            remedy: None,
+        });
+    }
+
+    fn fail(&mut self, name: &'static str, value: impl Into<String>, remedy: impl Into<String>) {
+        self.0.push(Check {
+            name,
+            ok: Some(false),
+            value: value.into(),
+            remedy: Some(remedy.into()),
+        });
+    }
+
+    fn judge(&mut self, name: &'static str, ok: bool, value: impl Into<String>, remedy: &str) {
+        if ok {
+            self.ok(name, value)
+        } else {
+            self.fail(name, value, remedy)
+        }
+    }
+}
+
+/// Runs `doctor`.
+///
+/// # Errors
+/// When the result cannot be written; what it finds is the result.
+pub async fn run(_: Args, format: Format) -> Result<Exit, Failure> {
+    let mut report = Report::default();
+    database(&mut report).await;
+    redis(&mut report).await;
+    stripe(&mut report).await;
+    let healthy = report.0.iter().all(|c| c.ok != Some(false));
+    format.show(&serde_json::json!({"ok": healthy, "checks": report.0}), |_| {
+        text(&report.0)
+    })?;
+    Ok(if healthy { Exit::Done } else { Exit::Findings })
+}
+
+fn text(checks: &[Check]) -> String {
+    let mut text = String::new();
+    for check in checks {
+        let mark = match check.ok {
+            Some(true) => "ok  ",
+            Some(false) => "FAIL",
+            None => "-   ",
+        };
+        text.push_str(&format!("{mark} {:<26} {}\n", check.name, check.value));
+        if let Some(remedy) = &check.remedy {
+            text.push_str(&format!("     {:<26} → {remedy}\n", ""));
+        }
+    }
+    text
+}
+
+async fn database(report: &mut Report) {
+    let url = match config::database_url("DATABASE_URL") {
+        Ok(url) => url,
+        Err(error) => {
+            return report.fail(
+                "DATABASE_URL",
+                error.to_string(),
+                "set it in the environment of this program",
+            );
+        }
+    };
+    let db = match Db::connect(&url, &DbOptions::command("quittance-doctor")).await {
+        Ok(db) => db,
+        Err(error) => {
+            return report.fail(
+                "postgres",
+                error.to_string(),
+                "check that the server runs, and host, port, login and password",
+            );
+        }
+    };
+    report.ok("postgres", "reachable");
+    if let Err(error) = database_facts(report, &db).await {
+        report.fail(
+            "postgres_facts",
+            error.to_string(),
+            "run `quittance migrate`, and grant this login its role: --grant worker=LOGIN",
+        );
+    }
+}
+
+async fn database_facts(report: &mut Report, db: &Db) -> store::Result<()> {
+    let mut conn = db.pool().acquire().await?;
+    match migrations::check(&mut conn).await? {
+        SchemaState::Current => report.ok("schema", format!("version {}", migrations::expected_version())),
+        SchemaState::Ahead { have, want } => {
+            report.note("schema", format!("version {have}, this build knows {want}"))
+        }
+        SchemaState::Behind { have, want } => {
+            report.fail(
+                "schema",
+                format!("version {have}, this build needs {want}"),
+                "run `quittance migrate`",
+            );
+            return Ok(());
+        }
+    }
+    drop(conn);
+    let mut tx = db.plain().await?;
+    let facts = health::facts(&mut tx).await?;
+    tx.rollback().await?;
+    rights(report, &facts);
+    work(report, &facts);
+    money(report, &facts);
+    Ok(())
+}
+
+fn rights(report: &mut Report, facts: &Facts) {
+    report.judge(
+        "database_role",
+        facts.is_worker && !facts.bypasses_security,
+        if facts.bypasses_security { "this login is not bound by row-level security" } else if facts.is_worker { "quittance_worker" } else { "not a member of quittance_worker" },
+        "use a login of its own for the programs: `quittance migrate --grant worker=LOGIN`, no superuser, not the owner",
+    );
+    report.judge(
+        "row_level_security",
+        facts.unprotected_tables.is_empty(),
+        if facts.unprotected_tables.is_empty() {
+            "forced on every table of a firm".to_owned()
+        } else {
+            facts.unprotected_tables.join(", ")
+        },
+        "somebody switched it off: `alter table … force row level security`",
+    );
+    match (facts.livemode, config::secret("STRIPE_SECRET_KEY").ok().flatten()) {
+        (Some(livemode), Some(key)) => match config::mode_of_key(&key) {
+            Ok(mode) => report.judge(
+                "stripe_mode",
+                mode.livemode() == livemode,
+                format!("database {}, key {}", word(livemode), word(mode.livemode())),
+                "one database belongs to one mode: use the other key or another database",
+            ),
+            Err(error) => report.fail("stripe_mode", error.to_string(), "use a key of Stripe's"),
+        },
+        (Some(livemode), None) => report.note("stripe_mode", word(livemode)),
+        (None, _) => report.note(
+            "stripe_mode",
+            "not decided: the first worker decides it by its key",
+        ),
+    }
+    let offset = chrono::TimeDelta::milliseconds(facts.clock_offset_ms);
+    report.note(
+        "clock",
+        if offset.is_zero() {
+            "real time".to_owned()
+        } else {
+            format!("{} s ahead of real time", offset.num_seconds())
+        },
+    );
+}
+
+fn word(livemode: bool) -> &'static str {
+    if livemode { "live" } else { "test" }
+}
+
+fn work(report: &mut Report, facts: &Facts) {
+    report.judge(
+        "workers",
+        facts.live_workers > 0,
+        format!("{} alive", facts.live_workers),
+        "start `quittance worker`: without one nothing is invoiced, charged or applied",
+    );
+    let oldest = facts.oldest_due_secs.unwrap_or(0);
+    report.judge(
+        "oldest_due_job",
+        oldest < OLDEST_DUE_SECS,
+        format!("{} due, the oldest for {oldest} s", facts.due_jobs),
+        "start more workers, or look at `quittance jobs list --state available`",
+    );
+    report.judge(
+        "discarded_jobs",
+        facts.discarded_jobs == 0,
+        facts.discarded_jobs.to_string(),
+        "a person must look: `quittance jobs list --state discarded`",
+    );
+    report.judge(
+        "paused_queues",
+        facts.paused_queues.is_empty(),
+        if facts.paused_queues.is_empty() {
+            "none".to_owned()
+        } else {
+            facts.paused_queues.join(", ")
+        },
+        "somebody paused them; their jobs wait",
+    );
+    report.judge(
+        "schedules",
+        facts.schedule_lag_secs.is_none_or(|lag| lag < OLDEST_DUE_SECS) || facts.live_workers == 0,
+        match facts.schedule_lag_secs {
+            None => "none yet: the first worker writes them".to_owned(),
+            Some(lag) => format!("{lag} s behind"),
+        },
+        "no worker moves the schedules: look at the workers' logs",
+    );
+    report.judge(
+        "parked_events",
+        facts.parked_events == 0,
+        format!(
+            "{} parked, {} unmatched, {} pending",
+            facts.parked_events, facts.unmatched_events, facts.pending_events
+        ),
+        "a person must look: `quittance events list --state parked`",
+    );
+    match facts.last_event_secs {
+        None => report.note("last_webhook", "none was ever received: check the endpoint's URL at Stripe, and STRIPE_WEBHOOK_SECRET of the ingress"),
+        Some(secs) => report.note("last_webhook", format!("{secs} s ago")),
+    }
+}
+
+fn money(report: &mut Report, facts: &Facts) {
+    let list = |names: &[String]| {
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
+    };
+    report.judge(
+        "paused_or_parked_firms",
+        facts.stopped_firms.is_empty(),
+        list(&facts.stopped_firms),
+        "their invoices are not charged or not generated until someone resumes them",
+    );
+    report.judge(
+        "paused_or_parked_clients",
+        facts.stopped_clients == 0,
+        facts.stopped_clients.to_string(),
+        "their invoices are not charged until someone resumes them",
+    );
+    report.judge(
+        "firm_timezones",
+        facts.bad_timezones.is_empty(),
+        list(&facts.bad_timezones),
+        "no such time zone in this Postgres: correct it by an import",
+    );
+    report.judge(
+        "unknown_outcomes",
+        facts.stale_unknown == 0,
+        format!("{} older than 15 minutes", facts.stale_unknown),
+        "charges whose end nobody knows: `quittance invoice list --status processing`, and look at Stripe",
+    );
+    report.note("waiting_for_a_card", facts.method_required.to_string());
+    report.note("waiting_for_the_client", facts.action_required.to_string());
+    report.judge(
+        "cycles_stopped_by_a_fault",
+        facts.faulty_cycles == 0,
+        facts.faulty_cycles.to_string(),
+        "a request of ours was refused: see `quittance invoice show`",
+    );
+}
+
+async fn redis(report: &mut Report) {
+    let url = match config::redis_url() {
+        Ok(url) => url,
+        Err(error) => {
+            return report.fail(
+                "REDIS_URL",
+                error.to_string(),
+                "set it in the environment of this program",
+            );
+        }
+    };
+    let version = match server_version(url.expose_secret()).await {
+        Ok(version) => version,
+        Err(error) => return report.fail("redis", error, "check that the server runs, and host and port"),
+    };
+    let mut parts = version.split('.').map(|p| p.parse::<u32>().unwrap_or(0));
+    let have = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    report.judge(
+        "redis",
+        have >= REDIS_WANTED,
+        format!("version {version}"),
+        "use Redis 6.2 or newer",
+    );
+}
+
+/// The version that Redis says it has.
+async fn server_version(url: &str) -> Result<String, String> {
+    let ask = async {
+        let mut connection = redis::Client::open(url)?
+            .get_multiplexed_async_connection()
+            .await?;
+        redis::cmd("INFO")
+            .arg("server")
+            .query_async::<String>(&mut connection)
+            .await
+    };
+    let info = tokio::time::timeout(REDIS_ANSWER, ask)
+        .await
+        .map_err(|_| "no answer in time".to_owned())?
+        .map_err(|e| e.to_string())?;
+    let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+    Ok(version.unwrap_or("unknown").trim().to_owned())
+}
+
+async fn stripe(report: &mut Report) {
+    let client = StripeConfig::from_env().and_then(|settings| {
+        let limiter = Limiter::local(settings.rates_from_env()?);
+        Client::new(&settings, limiter, Arc::new(()))
+    });
+    let client = match client {
+        Ok(client) => client,
+        Err(error) => {
+            return report.fail(
+                "stripe_settings",
+                error.to_string(),
+                "set it in the environment of this program",
+            );
+        }
+    };
+    match client.account_id().await {
+        Ok(account) => report.ok("stripe", format!("account {account}")),
+        Err(error) => {
+            return report.fail(
+                "stripe",
+                error.to_string(),
+                "check STRIPE_SECRET_KEY, STRIPE_API_BASE and the way out of this network",
+            );
+        }
+    }
+    match client.webhook_endpoints().await {
+        Ok(endpoints) => deliveries(report, &endpoints),
+        Err(error) => report.note(
+            "webhook_endpoint",
+            format!("cannot be read with this key: {error}"),
+        ),
+    }
+}
+
+fn deliveries(report: &mut Report, endpoints: &[WebhookEndpoint]) {
+    let enabled: Vec<&WebhookEndpoint> = endpoints.iter().filter(|e| e.status == "enabled").collect();
+    if enabled.is_empty() {
+        return report.fail(
+            "webhook_endpoint",
+            format!("{} known, none enabled", endpoints.len()),
+            "add the URL of your ingress, /webhooks/stripe, in Stripe's dashboard",
+        );
+    }
+    let sent = |event: &str| {
+        enabled
+            .iter()
+            .any(|e| e.enabled_events.iter().any(|t| t == "*" || t == event))
+    };
+    let missing = |wanted: &[&str]| {
+        wanted
+            .iter()
+            .filter(|e| !sent(e))
+            .map(|e| (*e).to_owned())
+            .collect::<Vec<_>>()
+    };
+    report.ok(
+        "webhook_endpoint",
+        enabled
+            .iter()
+            .map(|e| e.url.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
+    let needed = missing(NEEDED_EVENTS);
+    report.judge(
+        "webhook_events",
+        needed.is_empty(),
+        if needed.is_empty() {
+            "all that are needed".to_owned()
+        } else {
+            format!("not enabled: {}", needed.join(", "))
+        },
+        "enable them at the endpoint in Stripe's dashboard",
+    );
+    let recommended = missing(RECOMMENDED_EVENTS);
+    if !recommended.is_empty() {
+        report.note(
+            "recommended_events",
+            format!("not enabled: {}", recommended.join(", ")),
+        );
+    }
+}
