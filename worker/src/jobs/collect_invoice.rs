@@ -335,7 +335,12 @@ impl Run<'_> {
             },
             Err(stripe::Error::UnexpectedState {
                 intent: Some(seen), ..
-            }) => self.observe(&seen, Source::Event).await,
+            }) => {
+                if seen.status == "succeeded" {
+                    self.cx.metrics.double_charge_blocked.inc();
+                }
+                self.observe(&seen, Source::Event).await
+            }
             Err(
                 error @ (stripe::Error::Unknown { .. }
                 | stripe::Error::UnexpectedState { .. }

@@ -11,7 +11,6 @@ use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
 use stripe_core::{
     charge::RetrieveCharge,
     dispute::RetrieveDispute,
-    event::RetrieveEvent,
     payment_intent::{
         CancelPaymentIntent, ConfirmPaymentIntent, ConfirmPaymentIntentOffSession, CreatePaymentIntent,
         CreatePaymentIntentAutomaticPaymentMethods, CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects,
@@ -28,7 +27,7 @@ use super::{
     config::{ConfigError, StripeConfig},
     error::Error,
     key::IdempotencyKey,
-    objects::{Charge, Dispute, Event, Page, PaymentIntent, PaymentMethod, Refund, StripeObject},
+    objects::{Charge, Dispute, Page, PaymentIntent, PaymentMethod, Refund, StripeObject},
     retry,
     transport::{Response, Transport},
 };
@@ -246,15 +245,6 @@ impl Client {
         let page: Page<WebhookEndpoint> = self.read(Operation::ListWebhookEndpoints, &request).await?;
         Ok(page.data)
     }
-
-    /// Reads an event; Stripe keeps them for 30 days.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn event(&self, id: &str) -> Call<Event> {
-        self.read(Operation::RetrieveEvent, &RetrieveEvent::new(checked(id)?))
-            .await
-    }
 }
 
 impl Client {
@@ -372,7 +362,7 @@ struct Account(String);
 impl StripeObject for Account {
     const NAME: &'static str = "account";
 
-    fn read(account: &super::objects::Fields<'_>) -> Result<Self, super::ShapeError> {
+    fn read(account: &super::objects::Fields<'_>) -> Result<Self, super::objects::ShapeError> {
         Ok(Self(account.text("id")?))
     }
 }
@@ -393,7 +383,7 @@ pub struct WebhookEndpoint {
 impl StripeObject for WebhookEndpoint {
     const NAME: &'static str = "webhook_endpoint";
 
-    fn read(endpoint: &super::objects::Fields<'_>) -> Result<Self, super::ShapeError> {
+    fn read(endpoint: &super::objects::Fields<'_>) -> Result<Self, super::objects::ShapeError> {
         let events = endpoint.entries("enabled_events").iter();
         Ok(Self {
             url: endpoint.text("url")?,

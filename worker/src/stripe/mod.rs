@@ -32,9 +32,6 @@ pub use config::StripeConfig;
 pub use error::{Class, Decline, Error};
 pub use key::IdempotencyKey;
 pub use limiter::{Limiter, Rates};
-pub use objects::{
-    BalanceTransaction, Charge, ChargeOutcome, ChargeRef, Dispute, Event, Invoice, PaymentError,
-    PaymentIntent, PaymentMethod, Refund, ShapeError, StripeObject,
-};
+pub use objects::{Dispute, PaymentError, PaymentIntent, PaymentMethod, Refund};
 pub use observer::Observer;
 pub use operation::Operation;

@@ -23,8 +23,6 @@ pub enum Operation {
     RetrieveBalanceTransaction,
     /// `GET /v1/payment_methods/{id}`
     RetrievePaymentMethod,
-    /// `GET /v1/events/{id}`
-    RetrieveEvent,
     /// `GET /v1/account`
     RetrieveAccount,
     /// `GET /v1/webhook_endpoints`
@@ -55,7 +53,6 @@ impl Operation {
             Self::RetrieveDispute => "retrieve_dispute",
             Self::RetrieveBalanceTransaction => "retrieve_balance_transaction",
             Self::RetrievePaymentMethod => "retrieve_payment_method",
-            Self::RetrieveEvent => "retrieve_event",
             Self::RetrieveAccount => "retrieve_account",
             Self::ListWebhookEndpoints => "list_webhook_endpoints",
         }
@@ -74,7 +71,6 @@ impl Operation {
             | Self::RetrieveDispute
             | Self::RetrieveBalanceTransaction
             | Self::RetrievePaymentMethod
-            | Self::RetrieveEvent
             | Self::RetrieveAccount
             | Self::ListWebhookEndpoints => Effect::Reads,
         }

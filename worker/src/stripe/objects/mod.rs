@@ -6,9 +6,7 @@
 //! unknown one must not stop an event from being read.
 mod charge;
 mod dispute;
-mod event;
 mod fields;
-mod invoice;
 mod list;
 mod payment_intent;
 mod payment_method;
@@ -17,11 +15,10 @@ mod refund;
 #[cfg(test)]
 mod tests;
 
-pub use charge::{Charge, ChargeOutcome, ChargeRef};
-pub use dispute::{BalanceTransaction, Dispute};
-pub use event::Event;
+pub use charge::{Charge, ChargeRef};
+pub(super) use dispute::BalanceTransaction;
+pub use dispute::Dispute;
 pub use fields::{Fields, ShapeError};
-pub use invoice::Invoice;
 pub use list::Page;
 pub use payment_intent::{PaymentError, PaymentIntent};
 pub use payment_method::PaymentMethod;
