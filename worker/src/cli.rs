@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{charge, clock, doctor, generate, import, migrate, worker},
+    commands::{charge, clock, doctor, events, generate, import, invoice, jobs, migrate, worker},
     output::{Exit, Failure, Format},
 };
 
@@ -59,6 +59,12 @@ pub enum Command {
     /// Check every prerequisite and the usual reasons why nothing is charged, invoiced or delivered.
     #[command(after_help = "Examples:\n  quittance doctor\n  quittance doctor --json")]
     Doctor(doctor::Args),
+    /// List invoices, or show one with everything that happened to it.
+    Invoice(invoice::Args),
+    /// List the events that Stripe sent, or show one.
+    Events(events::Args),
+    /// List jobs, or show one.
+    Jobs(jobs::Args),
     /// Show or move the business clock (test mode only).
     Clock(clock::Args),
 }
@@ -76,6 +82,9 @@ impl Command {
             Command::GeneratePackageInvoices(args) => generate::run(args, format).await,
             Command::ProcessRecurringCharges(args) => charge::run(args, format).await,
             Command::Doctor(args) => doctor::run(args, format).await,
+            Command::Invoice(args) => invoice::run(args, format).await,
+            Command::Events(args) => events::run(args, format).await,
+            Command::Jobs(args) => jobs::run(args, format).await,
             Command::Clock(args) => clock::run(args, format).await,
         }
     }

@@ -3,13 +3,19 @@
 pub mod charge;
 pub mod clock;
 pub mod doctor;
+pub mod events;
 pub mod generate;
 pub mod import;
+pub mod invoice;
+pub mod jobs;
 pub mod migrate;
 pub mod worker;
 
 mod connect;
+mod find;
 mod firms;
+mod invoice_text;
+mod list_args;
 mod wait;
 
 pub use connect::{open_db, operator, stripe_mode};

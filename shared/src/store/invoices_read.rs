@@ -1,0 +1,404 @@
+//! Invoices as they are shown: what `invoice list` and `invoice show` print. The keys are a public contract.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::error::Result;
+use crate::ids::{ClientId, FirmId, InvoiceId};
+
+/// One invoice in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InvoiceRow {
+    /// Our id.
+    pub id: Uuid,
+    /// Its number, once issued.
+    pub number: Option<String>,
+    /// What an import calls it.
+    pub external_id: Option<String>,
+    /// The firm, by its `external_id` where it has one.
+    pub firm: String,
+    /// The client, likewise.
+    pub client: String,
+    /// Currency of all its amounts.
+    pub currency: String,
+    /// The derived one-word status.
+    pub status: String,
+    /// What is owed.
+    pub total_minor: i64,
+    /// What is left of it.
+    pub open_minor: i64,
+    /// The date on it.
+    pub issue_date: Option<NaiveDate>,
+    /// Until when it is to be paid.
+    pub due_date: Option<NaiveDate>,
+    /// Where its collection stands.
+    pub autopay_state: String,
+    /// When the card is tried next.
+    pub next_charge_at: Option<DateTime<Utc>>,
+}
+
+/// Which invoices of a firm to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter<'a> {
+    /// Of this client only.
+    pub client: Option<ClientId>,
+    /// With this status only.
+    pub status: Option<&'a str>,
+    /// Those listed after this one.
+    pub after: Option<InvoiceId>,
+}
+
+/// The newest invoices of a firm, `most` of them.
+///
+/// # Errors
+/// When the database is away.
+pub async fn list(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    filter: &Filter<'_>,
+    most: i64,
+) -> Result<Vec<InvoiceRow>> {
+    Ok(sqlx::query_as!(
+        InvoiceRow,
+        r#"select i.id, i.number, i.external_id, coalesce(f.external_id, f.id::text) as "firm!",
+                  coalesce(cl.external_id, cl.id::text) as "client!", i.currency::text as "currency!", s.status as "status!",
+                  i.total_minor as "total_minor!", s.open_minor as "open_minor!", i.issue_date, i.due_date,
+                  s.autopay_state as "autopay_state!",
+                  case when c.state in ('scheduled', 'retry_wait') then c.next_attempt_at end as next_charge_at
+           from invoices i
+           join firms f on f.id = i.firm_id
+           join clients cl on cl.firm_id = i.firm_id and cl.id = i.client_id
+           join invoice_status s on s.firm_id = i.firm_id and s.id = i.id
+           left join collection_cycles c on c.firm_id = i.firm_id and c.id = s.cycle_id
+           where i.firm_id = $1 and ($2::uuid is null or i.client_id = $2) and ($3::text is null or s.status = $3)
+             and ($4::uuid is null or i.id < $4)
+           order by i.id desc limit $5"#,
+        firm.0,
+        filter.client.map(|id| id.0),
+        filter.status,
+        filter.after.map(|id| id.0),
+        most,
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// An invoice with everything that happened to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InvoiceView {
+    /// Our id.
+    pub id: Uuid,
+    /// Its number, once issued.
+    pub number: Option<String>,
+    /// What an import calls it.
+    pub external_id: Option<String>,
+    /// The firm, by its `external_id` where it has one.
+    pub firm: String,
+    /// The client, likewise.
+    pub client: String,
+    /// The engagement, likewise.
+    pub engagement: Option<String>,
+    /// Currency of all its amounts.
+    pub currency: String,
+    /// The derived one-word status.
+    pub status: String,
+    /// What is owed.
+    pub total_minor: i64,
+    /// What was paid.
+    pub paid_minor: i64,
+    /// What credit covers.
+    pub credited_minor: i64,
+    /// What was given back.
+    pub refunded_minor: i64,
+    /// What a lost dispute took.
+    pub charged_back_minor: i64,
+    /// What is left to be paid.
+    pub open_minor: i64,
+    /// The date on it.
+    pub issue_date: Option<NaiveDate>,
+    /// Until when it is to be paid.
+    pub due_date: Option<NaiveDate>,
+    /// When it was issued.
+    pub issued_at: Option<DateTime<Utc>>,
+    /// The period that it bills.
+    pub period: Option<Period>,
+    /// Why it is not charged, while it is fenced.
+    pub fenced_reason: Option<String>,
+    /// What it is made up of.
+    pub lines: Vec<Line>,
+    /// Where its collection stands.
+    pub autopay: Autopay,
+    /// Every try to charge.
+    pub attempts: Vec<Attempt>,
+    /// Money that arrived.
+    pub payments: Vec<Payment>,
+    /// Money that went back.
+    pub refunds: Vec<Refund>,
+    /// What the client contested.
+    pub disputes: Vec<Dispute>,
+}
+
+/// The half-open range of days that an invoice bills.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Period {
+    /// First day.
+    pub start: NaiveDate,
+    /// First day after it.
+    pub end: NaiveDate,
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// What for.
+    pub kind: String,
+    /// A code that stands for the text.
+    pub description_code: String,
+    /// How much.
+    pub amount_minor: i64,
+}
+
+/// Where collection by card stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Autopay {
+    /// Whether the invoice may be collected by card at all.
+    pub opt_in: bool,
+    /// `none`, or the state of its latest cycle.
+    pub state: String,
+    /// Why, where the state alone does not say.
+    pub reason: Option<String>,
+    /// When the card is tried next.
+    pub next_charge_at: Option<DateTime<Utc>>,
+}
+
+/// One try to charge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attempt {
+    /// 0 the first, 1 to 3 the retries.
+    pub number: i32,
+    /// Why it was made.
+    pub trigger: String,
+    /// How it ended, or where it stands.
+    pub state: String,
+    /// What kind of failure.
+    pub failure_class: Option<String>,
+    /// Stripe's code of the failure.
+    pub failure_code: Option<String>,
+    /// The issuer's reason.
+    pub decline_code: Option<String>,
+    /// How much.
+    pub amount_minor: i64,
+    /// The card, by its Stripe id.
+    pub payment_method: String,
+    /// The intent that was confirmed.
+    pub stripe_payment_intent_id: Option<String>,
+    /// The charge that came of it.
+    pub stripe_charge_id: Option<String>,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// When its outcome was known.
+    pub resolved_at: Option<DateTime<Utc>>,
+}
+
+/// Money that arrived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Payment {
+    /// Our id.
+    pub id: Uuid,
+    /// `stripe` or `external`.
+    pub method: String,
+    /// How much.
+    pub amount_minor: i64,
+    /// The charge at Stripe.
+    pub stripe_charge_id: Option<String>,
+    /// The intent at Stripe.
+    pub stripe_payment_intent_id: Option<String>,
+    /// The reference of a payment from elsewhere.
+    pub reference: Option<String>,
+    /// When it arrived.
+    pub received_at: DateTime<Utc>,
+}
+
+/// Money that went back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refund {
+    /// Our id.
+    pub id: Uuid,
+    /// Its id at Stripe.
+    pub stripe_refund_id: Option<String>,
+    /// How much.
+    pub amount_minor: i64,
+    /// `card` or `credit`.
+    pub to: String,
+    /// Where it stands.
+    pub state: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// What the client contested.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Dispute {
+    /// Its id at Stripe.
+    pub id: String,
+    /// `inquiry` or `chargeback`.
+    pub kind: String,
+    /// In Stripe's words.
+    pub status: String,
+    /// How it ended.
+    pub outcome: Option<String>,
+    /// How much.
+    pub amount_minor: i64,
+    /// The client's reason, in Stripe's words.
+    pub reason: Option<String>,
+    /// Until when evidence counts.
+    pub respond_by: Option<DateTime<Utc>>,
+    /// When it began.
+    pub opened_at: DateTime<Utc>,
+    /// When it ended.
+    pub closed_at: Option<DateTime<Utc>>,
+}
+
+/// One invoice in full; `None` when this firm has none with this id.
+///
+/// # Errors
+/// When the database is away.
+pub async fn show(conn: &mut PgConnection, firm: FirmId, id: InvoiceId) -> Result<Option<InvoiceView>> {
+    let row = sqlx::query!(
+        r#"select i.id, i.number, i.external_id, coalesce(f.external_id, f.id::text) as "firm!",
+                  coalesce(cl.external_id, cl.id::text) as "client!", coalesce(e.external_id, e.id::text) as engagement,
+                  i.currency::text as "currency!", s.status as "status!", i.total_minor as "total_minor!",
+                  s.paid_minor as "paid_minor!", s.credited_minor as "credited_minor!", s.refunded_minor as "refunded_minor!",
+                  s.charged_back_minor as "charged_back_minor!", s.open_minor as "open_minor!", i.issue_date, i.due_date,
+                  i.issued_at, i.fenced_reason, i.autopay_opt_in, s.autopay_state as "autopay_state!",
+                  c.state_reason as "state_reason?",
+                  case when c.state in ('scheduled', 'retry_wait') then c.next_attempt_at end as next_charge_at
+           from invoices i
+           join firms f on f.id = i.firm_id
+           join clients cl on cl.firm_id = i.firm_id and cl.id = i.client_id
+           left join engagements e on e.firm_id = i.firm_id and e.id = i.engagement_id
+           join invoice_status s on s.firm_id = i.firm_id and s.id = i.id
+           left join collection_cycles c on c.firm_id = i.firm_id and c.id = s.cycle_id
+           where i.firm_id = $1 and i.id = $2"#,
+        firm.0,
+        id.0
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(InvoiceView {
+        id: row.id,
+        number: row.number,
+        external_id: row.external_id,
+        firm: row.firm,
+        client: row.client,
+        engagement: row.engagement,
+        currency: row.currency,
+        status: row.status,
+        total_minor: row.total_minor,
+        paid_minor: row.paid_minor,
+        credited_minor: row.credited_minor,
+        refunded_minor: row.refunded_minor,
+        charged_back_minor: row.charged_back_minor,
+        open_minor: row.open_minor,
+        issue_date: row.issue_date,
+        due_date: row.due_date,
+        issued_at: row.issued_at,
+        period: period(&mut *conn, firm, id).await?,
+        fenced_reason: row.fenced_reason,
+        lines: lines(&mut *conn, firm, id).await?,
+        autopay: Autopay {
+            opt_in: row.autopay_opt_in,
+            state: row.autopay_state,
+            reason: row.state_reason,
+            next_charge_at: row.next_charge_at,
+        },
+        attempts: attempts(&mut *conn, firm, id).await?,
+        payments: payments(&mut *conn, firm, id).await?,
+        refunds: refunds(&mut *conn, firm, id).await?,
+        disputes: disputes(&mut *conn, firm, id).await?,
+    }))
+}
+
+async fn period(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId) -> Result<Option<Period>> {
+    Ok(sqlx::query_as!(
+        Period,
+        r#"select period_start as start, period_end as "end" from billing_periods
+            where firm_id = $1 and invoice_id = $2 order by period_start limit 1"#,
+        firm.0,
+        invoice.0
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+async fn lines(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId) -> Result<Vec<Line>> {
+    Ok(sqlx::query_as!(
+        Line,
+        "select kind, description_code, amount_minor from invoice_lines where firm_id = $1 and invoice_id = $2 order by line_no",
+        firm.0,
+        invoice.0
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+async fn attempts(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId) -> Result<Vec<Attempt>> {
+    Ok(sqlx::query_as!(
+        Attempt,
+        "select a.step as number, a.trigger, a.state, a.failure_class, a.failure_code, a.decline_code, a.amount_minor,
+                pm.stripe_payment_method_id as payment_method, c.stripe_payment_intent_id, a.stripe_charge_id,
+                a.created_at as at, a.resolved_at
+         from payment_attempts a
+         join collection_cycles c on c.firm_id = a.firm_id and c.id = a.cycle_id
+         join payment_methods pm on pm.firm_id = a.firm_id and pm.id = a.payment_method_id
+         where c.firm_id = $1 and c.invoice_id = $2 order by c.seq, a.seq",
+        firm.0,
+        invoice.0
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+async fn payments(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId) -> Result<Vec<Payment>> {
+    Ok(sqlx::query_as!(
+        Payment,
+        "select id, method, amount_minor, stripe_charge_id, stripe_payment_intent_id, external_ref as reference, received_at
+         from payments where firm_id = $1 and invoice_id = $2 order by received_at, id",
+        firm.0,
+        invoice.0
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+async fn refunds(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId) -> Result<Vec<Refund>> {
+    Ok(sqlx::query_as!(
+        Refund,
+        r#"select r.id, r.stripe_refund_id, r.amount_minor, r.destination as "to", r.state, r.reason, r.created_at as at
+           from refunds r join payments p on p.firm_id = r.firm_id and p.id = r.payment_id
+           where p.firm_id = $1 and p.invoice_id = $2 order by r.created_at, r.id"#,
+        firm.0,
+        invoice.0
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+async fn disputes(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId) -> Result<Vec<Dispute>> {
+    Ok(sqlx::query_as!(
+        Dispute,
+        "select d.stripe_dispute_id as id, d.kind, d.stripe_status as status, d.outcome, d.amount_minor, d.reason, d.respond_by,
+                d.opened_at, d.closed_at
+         from disputes d join payments p on p.firm_id = d.firm_id and p.id = d.payment_id
+         where p.firm_id = $1 and p.invoice_id = $2 order by d.opened_at, d.stripe_dispute_id",
+        firm.0,
+        invoice.0
+    )
+    .fetch_all(conn)
+    .await?)
+}

@@ -1,0 +1,128 @@
+//! `quittance invoice`: what is owed, what was paid, and what happened on the way.
+
+use shared::{
+    ids::{FirmId, InvoiceId},
+    store::{
+        Db,
+        invoices_read::{self, Filter, InvoiceRow},
+    },
+};
+
+use super::{
+    find::{find_client, find_invoice},
+    firms::chosen_firms,
+    invoice_text,
+    list_args::ListArgs,
+    open_db,
+};
+use crate::output::{Exit, Failure, Format, Page};
+
+/// Arguments of `invoice`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Invoices, the newest of each firm first.
+    #[command(after_help = "Examples:
+  quittance invoice list
+  quittance invoice list --status failed
+  quittance invoice list --client globex --limit 10 --json")]
+    List(List),
+    /// One invoice with its attempts, payments, refunds and disputes.
+    #[command(after_help = "Examples:
+  quittance invoice show PKG-0001-000042
+  quittance invoice show legacy-1 --json
+  quittance invoice show pi_1")]
+    Show {
+        /// UUID, number, external_id, or the Stripe id of an intent, charge, refund or dispute.
+        id: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// Only of this firm.
+    #[arg(long, value_name = "ID")]
+    firm_id: Option<String>,
+    /// Only of this client.
+    #[arg(long, value_name = "ID")]
+    client: Option<String>,
+    /// Only with this status.
+    #[arg(long, value_parser = [
+        "draft", "sent", "partial", "processing", "paid", "failed", "overdue", "disputed", "charged_back", "refunded", "void",
+        "written_off",
+    ])]
+    status: Option<String>,
+    #[command(flatten)]
+    page: ListArgs,
+}
+
+/// Runs `invoice`.
+///
+/// # Errors
+/// When there is no such invoice, or the database is away.
+pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
+    let db = open_db().await?;
+    match args.command {
+        Command::List(list) => {
+            let rows = rows(&db, &list).await?;
+            out.show(
+                &Page::of(rows, list.page.shown(), |row| row.id.to_string()),
+                invoice_text::describe_page,
+            )?;
+        }
+        Command::Show { id } => {
+            let (firm, invoice) = find_invoice(&db, &id).await?;
+            let mut tx = db.firm(firm).await?;
+            let shown = invoices_read::show(&mut tx, firm, invoice).await?;
+            let shown = shown.ok_or_else(|| Failure::not_found(format!("there is no invoice {id:?}")))?;
+            out.show(&shown, invoice_text::describe)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Up to one row more than a page, firm by firm: each firm sees its own rows only.
+async fn rows(db: &Db, list: &List) -> Result<Vec<InvoiceRow>, Failure> {
+    let client = match &list.client {
+        Some(reference) => Some(find_client(db, reference).await?),
+        None => None,
+    };
+    let mut firms: Vec<FirmId> = chosen_firms(db, list.firm_id.as_deref())
+        .await?
+        .into_iter()
+        .map(|firm| firm.id)
+        .collect();
+    firms.retain(|firm| client.is_none_or(|(of, _)| of == *firm));
+    let after = match &list.page.cursor {
+        Some(cursor) => Some(find_invoice(db, cursor).await?),
+        None => None,
+    };
+    if let Some((firm, _)) = after {
+        firms = firms.into_iter().skip_while(|earlier| *earlier != firm).collect();
+    }
+    let mut rows = Vec::new();
+    for firm in firms {
+        let missing = list
+            .page
+            .fetch()
+            .saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
+        if missing <= 0 {
+            break;
+        }
+        let filter = Filter {
+            client: client.map(|(_, id)| id),
+            status: list.status.as_deref(),
+            after: after
+                .filter(|(of, _)| *of == firm)
+                .map(|(_, id): (FirmId, InvoiceId)| id),
+        };
+        let mut tx = db.firm(firm).await?;
+        rows.extend(invoices_read::list(&mut tx, firm, &filter, missing).await?);
+    }
+    Ok(rows)
+}
