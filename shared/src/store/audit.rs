@@ -170,3 +170,36 @@ pub async fn record(
     .await?;
     Ok(())
 }
+
+/// Appends one row for each of several subjects of one kind, in one statement.
+///
+/// # Errors
+/// When the database is away.
+pub async fn record_all(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    by: &By<'_>,
+    (action, subject_kind): (&str, &str),
+    subjects: &[Uuid],
+    metas: &[Value],
+) -> Result<()> {
+    let (actor_kind, actor_id) = by.actor.columns();
+    sqlx::query!(
+        "insert into audit_events (firm_id, at, action, actor_kind, actor_id, subject_kind, subject_id, cause_kind, cause_id, meta)
+         select $1, $2, $3, $4, $5, $6, a.subject, $7, $8, a.meta
+         from unnest($9::uuid[], $10::jsonb[]) with ordinality as a(subject, meta, nth) order by a.nth",
+        firm.0,
+        by.at,
+        action,
+        actor_kind,
+        actor_id,
+        subject_kind,
+        by.cause.kind,
+        by.cause.id,
+        subjects,
+        metas,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -2,6 +2,7 @@
 pub mod audit;
 pub mod autopay;
 pub mod business_clock;
+pub mod collection_start;
 pub mod cycles;
 pub mod db;
 pub mod decisions;

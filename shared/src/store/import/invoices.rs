@@ -1,162 +1,161 @@
 //! Invoices of an import: issued at once, final from then on, and collected where automatic payment is on.
+//!
+//! A document may hold ten thousand of them, so they are compared and written in sets, firm by firm.
 
-use serde_json::json;
+use std::collections::{BTreeMap, HashMap};
+
 use uuid::Uuid;
 
 use super::{Import, changed};
 use crate::{
-    domain::import::{Invoice, Line},
+    domain::import::Invoice,
     ids::{ClientId, EngagementId, FirmId, InvoiceId},
-    store::{Result, audit, cycles, error::one_row, generation},
+    store::Result,
 };
 
-/// The series of imported invoices; those that we make ourselves have another.
-const SERIES: &str = "INV";
+/// Rows per statement: long enough to save round trips, short enough for one message.
+const BATCH: usize = 500;
+
+/// An invoice of the document with the rows that it hangs on.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) client: ClientId,
+    pub(super) engagement: EngagementId,
+    pub(super) invoice: &'a Invoice,
+}
+
+/// An invoice as it is in the database.
+struct Stored {
+    client: Uuid,
+    engagement: Option<Uuid>,
+    currency: String,
+    issue_date: Option<chrono::NaiveDate>,
+    due_date: Option<chrono::NaiveDate>,
+    autopay_opt_in: bool,
+    lines: Vec<StoredLine>,
+}
+
+struct StoredLine {
+    kind: String,
+    description_code: String,
+    amount_minor: i64,
+}
 
 impl Import<'_> {
-    pub(super) async fn invoice(&mut self, invoice: &Invoice) -> Result<()> {
-        let (firm, client) = self.client_named(&invoice.client)?;
-        let (_, engagement) = self.engagement_named(&invoice.engagement)?;
-        self.enter(firm).await?;
-        match self.compare_invoice(firm, client, engagement, invoice).await? {
-            Some(differing) if differing.is_empty() => self.report.invoices.unchanged += 1,
-            Some(differing) => self.refuse(&invoice.path, &differing, "the invoice is issued"),
-            None => {
-                let id = self.draft(firm, client, engagement, invoice).await?;
-                self.issue(firm, id, invoice).await?;
-                let started = cycles::start_if_autopay(self.tx, firm, id, self.by.at, self.by.cause).await?;
-                self.report.collections_started += usize::from(started.is_some());
-                self.report.invoices.created += 1;
+    pub(super) async fn invoices(&mut self, invoices: &[Invoice]) -> Result<()> {
+        let mut by_firm: BTreeMap<FirmId, Vec<Wanted<'_>>> = BTreeMap::new();
+        for invoice in invoices {
+            let (firm, client) = self.client_named(&invoice.client)?;
+            let (_, engagement) = self.engagement_named(&invoice.engagement)?;
+            by_firm.entry(firm).or_default().push(Wanted {
+                client,
+                engagement,
+                invoice,
+            });
+        }
+        for (firm, wanted) in by_firm {
+            self.enter(firm).await?;
+            for batch in wanted.chunks(BATCH) {
+                self.invoice_batch(firm, batch).await?;
             }
         }
         Ok(())
     }
 
-    /// The fields that differ from what is in the database; `None` when it is not there.
-    async fn compare_invoice(
-        &mut self,
-        firm: FirmId,
-        client: ClientId,
-        engagement: EngagementId,
-        wanted: &Invoice,
-    ) -> Result<Option<Vec<String>>> {
-        let row = sqlx::query!(
-            r#"select id, client_id, engagement_id, currency::text as "currency!", issue_date, due_date, autopay_opt_in
-               from invoices where firm_id = $1 and external_id = $2"#,
-            firm.0,
-            wanted.external_id
-        )
-        .fetch_optional(&mut **self.tx)
-        .await?;
-        let Some(row) = row else { return Ok(None) };
-        let lines = sqlx::query!(
-            "select kind, description_code, amount_minor from invoice_lines where firm_id = $1 and invoice_id = $2 order by line_no",
-            firm.0,
-            row.id
-        )
-        .fetch_all(&mut **self.tx)
-        .await?;
-        let mut differing = changed(&[
-            ("client", row.client_id == client.0),
-            ("engagement", row.engagement_id == Some(engagement.0)),
-            ("currency", row.currency == wanted.total.currency().as_str()),
-            ("issue_date", row.issue_date == Some(wanted.issue_date)),
-            ("due_date", row.due_date == Some(wanted.due_date)),
-            ("autopay_opt_in", row.autopay_opt_in == wanted.autopay_opt_in),
-            ("lines", lines.len() == wanted.lines.len()),
-        ]);
-        for (n, (stored, wanted)) in lines.iter().zip(&wanted.lines).enumerate() {
-            let fields = changed(&[
-                ("kind", stored.kind == wanted.kind.as_str()),
-                (
-                    "description_code",
-                    stored.description_code == wanted.description_code,
-                ),
-                ("amount", stored.amount_minor == wanted.amount.minor()),
-            ]);
-            differing.extend(fields.into_iter().map(|field| format!("lines[{n}].{field}")));
+    async fn invoice_batch(&mut self, firm: FirmId, batch: &[Wanted<'_>]) -> Result<()> {
+        let stored = self.load_invoices(firm, batch).await?;
+        let mut fresh = Vec::new();
+        for wanted in batch {
+            match stored.get(&wanted.invoice.external_id) {
+                None => fresh.push(*wanted),
+                Some(stored) => {
+                    let differing = differing(stored, wanted);
+                    if differing.is_empty() {
+                        self.report.invoices.unchanged += 1;
+                    } else {
+                        self.refuse(&wanted.invoice.path, &differing, "the invoice is issued");
+                    }
+                }
+            }
         }
-        Ok(Some(differing))
-    }
-
-    async fn draft(
-        &mut self,
-        firm: FirmId,
-        client: ClientId,
-        engagement: EngagementId,
-        invoice: &Invoice,
-    ) -> Result<InvoiceId> {
-        let id = InvoiceId::new();
-        sqlx::query!(
-            "insert into invoices (firm_id, id, external_id, client_id, engagement_id, source, currency, issue_date, due_date,
-                                   subtotal_minor, autopay_opt_in)
-             values ($1, $2, $3, $4, $5, 'import', $6::text, $7, $8, $9, $10)",
-            firm.0,
-            id.0,
-            invoice.external_id,
-            client.0,
-            engagement.0,
-            invoice.total.currency().as_str(),
-            invoice.issue_date,
-            invoice.due_date,
-            invoice.total.minor(),
-            invoice.autopay_opt_in,
-        )
-        .execute(&mut **self.tx)
-        .await?;
-        self.insert_lines(firm, id, &invoice.lines).await?;
-        Ok(id)
-    }
-
-    async fn insert_lines(&mut self, firm: FirmId, invoice: InvoiceId, lines: &[Line]) -> Result<()> {
-        let ids: Vec<Uuid> = lines.iter().map(|_| Uuid::now_v7()).collect();
-        let kinds: Vec<String> = lines.iter().map(|line| line.kind.as_str().to_owned()).collect();
-        let codes: Vec<String> = lines.iter().map(|line| line.description_code.clone()).collect();
-        let amounts: Vec<i64> = lines.iter().map(|line| line.amount.minor()).collect();
-        sqlx::query!(
-            "insert into invoice_lines (firm_id, id, invoice_id, line_no, kind, description_code, amount_minor)
-             select $1, l.id, $2, l.n, l.kind, l.code, l.amount
-             from unnest($3::uuid[], $4::text[], $5::text[], $6::bigint[]) with ordinality as l(id, kind, code, amount, n)",
-            firm.0,
-            invoice.0,
-            &ids,
-            &kinds,
-            &codes,
-            &amounts,
-        )
-        .execute(&mut **self.tx)
-        .await?;
+        if !fresh.is_empty() {
+            let ids: Vec<InvoiceId> = fresh.iter().map(|_| InvoiceId::new()).collect();
+            self.issue_all(firm, &fresh, &ids).await?;
+            self.report.invoices.created += fresh.len();
+        }
         Ok(())
     }
 
-    async fn issue(&mut self, firm: FirmId, id: InvoiceId, invoice: &Invoice) -> Result<()> {
-        let firm_number = sqlx::query_scalar!("select number from firms where id = $1", firm.0)
-            .fetch_one(&mut **self.tx)
-            .await?;
-        let n = generation::take_numbers(self.tx, firm, SERIES, 1).await?;
-        let number = generation::number(SERIES, firm_number, n);
-        let done = sqlx::query!(
-            "update invoices set doc_state = 'issued', number = $3, issued_at = $4 where firm_id = $1 and id = $2",
+    /// Those of a batch that are there already, by what the document calls them.
+    async fn load_invoices(&mut self, firm: FirmId, batch: &[Wanted<'_>]) -> Result<HashMap<String, Stored>> {
+        let names: Vec<String> = batch
+            .iter()
+            .map(|wanted| wanted.invoice.external_id.clone())
+            .collect();
+        let rows = sqlx::query!(
+            r#"select id, external_id as "external_id!", client_id, engagement_id, currency::text as "currency!", issue_date, due_date,
+                      autopay_opt_in
+               from invoices where firm_id = $1 and external_id = any($2)"#,
             firm.0,
-            id.0,
-            number,
-            self.by.at,
+            &names
         )
-        .execute(&mut **self.tx)
+        .fetch_all(&mut **self.tx)
         .await?;
-        one_row("issue invoice", done.rows_affected())?;
-        let meta = json!({
-            "number": number,
-            "source": "import",
-            "total_minor": invoice.total.minor(),
-            "currency": invoice.total.currency(),
-        });
-        audit::record(
-            self.tx,
-            firm,
-            self.by.at,
-            &self.by.entry("invoice.issued", "invoice", id.0, meta),
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        let mut lines: HashMap<Uuid, Vec<StoredLine>> = HashMap::new();
+        let found = sqlx::query!(
+            "select invoice_id, kind, description_code, amount_minor from invoice_lines
+              where firm_id = $1 and invoice_id = any($2) order by invoice_id, line_no",
+            firm.0,
+            &ids
         )
-        .await
+        .fetch_all(&mut **self.tx)
+        .await?;
+        for line in found {
+            lines.entry(line.invoice_id).or_default().push(StoredLine {
+                kind: line.kind,
+                description_code: line.description_code,
+                amount_minor: line.amount_minor,
+            });
+        }
+        let stored = rows.into_iter().map(|row| {
+            let stored = Stored {
+                client: row.client_id,
+                engagement: row.engagement_id,
+                currency: row.currency,
+                issue_date: row.issue_date,
+                due_date: row.due_date,
+                autopay_opt_in: row.autopay_opt_in,
+                lines: lines.remove(&row.id).unwrap_or_default(),
+            };
+            (row.external_id, stored)
+        });
+        Ok(stored.collect())
     }
+}
+
+/// The fields in which a document differs from what is issued.
+fn differing(stored: &Stored, wanted: &Wanted<'_>) -> Vec<String> {
+    let invoice = wanted.invoice;
+    let mut differing = changed(&[
+        ("client", stored.client == wanted.client.0),
+        ("engagement", stored.engagement == Some(wanted.engagement.0)),
+        ("currency", stored.currency == invoice.total.currency().as_str()),
+        ("issue_date", stored.issue_date == Some(invoice.issue_date)),
+        ("due_date", stored.due_date == Some(invoice.due_date)),
+        ("autopay_opt_in", stored.autopay_opt_in == invoice.autopay_opt_in),
+        ("lines", stored.lines.len() == invoice.lines.len()),
+    ]);
+    for (n, (stored, wanted)) in stored.lines.iter().zip(&invoice.lines).enumerate() {
+        let fields = changed(&[
+            ("kind", stored.kind == wanted.kind.as_str()),
+            (
+                "description_code",
+                stored.description_code == wanted.description_code,
+            ),
+            ("amount", stored.amount_minor == wanted.amount.minor()),
+        ]);
+        differing.extend(fields.into_iter().map(|field| format!("lines[{n}].{field}")));
+    }
+    differing
 }
