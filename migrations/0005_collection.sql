@@ -55,7 +55,8 @@ create table payment_attempts (
 create unique index one_step_once on payment_attempts (firm_id, cycle_id, step) where counts_toward_ladder;
 create unique index one_open_attempt on payment_attempts (firm_id, cycle_id)
   where state in ('created', 'sent', 'processing', 'action_required', 'unknown');
-create index payment_attempts_open_outcome on payment_attempts (sent_at) where state in ('sent', 'processing', 'unknown');
+create index payment_attempts_open_outcome on payment_attempts (coalesce(sent_at, created_at))
+  where state in ('created', 'sent', 'processing', 'action_required', 'unknown');
 
 -- An attempt only moves forward; what was asked for never changes; an outcome is final (a late success excepted).
 create function app.attempt_guard() returns trigger language plpgsql as $$

@@ -88,7 +88,8 @@ create function app.firms() returns table (firm_id uuid, timezone text)
   language sql stable security definer set search_path = public, pg_temp as
 $$ select id, timezone from firms order by number $$;
 
--- Cycles whose next attempt is due, with the order key of their customer's work.
+-- Cycles whose next attempt is due, with the order key of their customer's work. Those of a paused or parked firm or
+-- client are left out, so that however many there are they hide nobody else's; they are due again when the pause ends.
 create function app.due_cycles(as_of timestamptz, most int)
   returns table (firm_id uuid, cycle_id uuid, version int, order_key text)
   language sql stable security definer set search_path = public, pg_temp as
@@ -96,10 +97,13 @@ $$ select c.firm_id, c.id, c.version, coalesce('customer:' || cl.stripe_customer
      from collection_cycles c
      join invoices i on i.firm_id = c.firm_id and i.id = c.invoice_id
      join clients cl on cl.firm_id = i.firm_id and cl.id = i.client_id
+     join firms f on f.id = c.firm_id
     where c.state in ('scheduled', 'retry_wait') and c.next_attempt_at <= as_of
+      and f.autopay_paused_at is null and f.parked_reason is null
+      and cl.autopay_paused_at is null and cl.parked_reason is null
     order by c.next_attempt_at limit most $$;
 
--- Attempts whose end was not known at `sent_before`, for the safety sweep.
+-- Attempts whose end is not known, made or sent before `sent_before`, for the safety sweep.
 create function app.open_outcomes(sent_before timestamptz, most int)
   returns table (firm_id uuid, cycle_id uuid, attempt_id uuid, order_key text)
   language sql stable security definer set search_path = public, pg_temp as
@@ -108,8 +112,9 @@ $$ select a.firm_id, a.cycle_id, a.id, coalesce('customer:' || cl.stripe_custome
      join collection_cycles c on c.firm_id = a.firm_id and c.id = a.cycle_id
      join invoices i on i.firm_id = c.firm_id and i.id = c.invoice_id
      join clients cl on cl.firm_id = i.firm_id and cl.id = i.client_id
-    where a.state in ('sent', 'processing', 'unknown') and a.sent_at < sent_before
-    order by a.sent_at limit most $$;
+    where a.state in ('created', 'sent', 'processing', 'action_required', 'unknown')
+      and coalesce(a.sent_at, a.created_at) < sent_before
+    order by coalesce(a.sent_at, a.created_at) limit most $$;
 
 -- What `doctor` counts over all firms. Names of firms are what their operator gave them; no client is named.
 create function app.health() returns table (stopped_firms text[], stopped_clients bigint, bad_timezones text[], stale_unknown bigint,

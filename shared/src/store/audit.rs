@@ -203,3 +203,26 @@ pub async fn record_all(
     .await?;
     Ok(())
 }
+
+/// Whether this very thing is in the log already.
+///
+/// # Errors
+/// When the database is away.
+pub async fn is_recorded(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    subject: Uuid,
+    action: &str,
+    meta: &Value,
+) -> Result<bool> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (select 1 from audit_events
+             where firm_id = $1 and subject_id = $2 and action = $3 and meta = $4) as "recorded!""#,
+        firm.0,
+        subject,
+        action,
+        meta
+    )
+    .fetch_one(conn)
+    .await?)
+}

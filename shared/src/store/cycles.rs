@@ -32,6 +32,11 @@ pub const RECONCILE: &str = "reconcile_payment";
 /// Job kind that cancels the PaymentIntent of a cycle given up. Payload: `{"cycle_id"}`.
 pub const CANCEL_INTENT: &str = "cancel_payment_intent";
 
+/// Failed lookups of one attempt before a person is asked; a lookup that shows nothing new is no failure.
+const LOOKUPS: i32 = 1000;
+/// Failed tries to cancel one PaymentIntent before a person is asked.
+const CANCELLATIONS: i32 = 100;
+
 /// A cycle with what its collection needs to know.
 #[derive(Clone, Debug)]
 pub struct Cycle {
@@ -285,6 +290,8 @@ pub async fn insert_attempt(
 /// What confirming an attempt needs.
 #[derive(Clone, Debug)]
 pub struct AttemptOrder {
+    /// The card.
+    pub method: PaymentMethodId,
     /// The card's id at Stripe.
     pub stripe_payment_method: String,
     /// How much.
@@ -299,7 +306,7 @@ pub struct AttemptOrder {
 /// When the database is away.
 pub async fn attempt_order(conn: &mut PgConnection, firm: FirmId, id: AttemptId) -> Result<AttemptOrder> {
     let row = sqlx::query!(
-        r#"select pm.stripe_payment_method_id, a.amount_minor, c.currency::text as "currency!", a.idempotency_key
+        r#"select pm.id, pm.stripe_payment_method_id, a.amount_minor, c.currency::text as "currency!", a.idempotency_key
            from payment_attempts a
            join collection_cycles c on c.firm_id = a.firm_id and c.id = a.cycle_id
            join payment_methods pm on pm.firm_id = a.firm_id and pm.id = a.payment_method_id
@@ -310,6 +317,7 @@ pub async fn attempt_order(conn: &mut PgConnection, firm: FirmId, id: AttemptId)
     .fetch_one(conn)
     .await?;
     Ok(AttemptOrder {
+        method: PaymentMethodId(row.id),
         stripe_payment_method: row.stripe_payment_method_id,
         amount: Money::new(row.amount_minor, currency(&row.currency)?),
         idempotency_key: row.idempotency_key,
@@ -320,45 +328,42 @@ pub async fn attempt_order(conn: &mut PgConnection, firm: FirmId, id: AttemptId)
 ///
 /// # Errors
 /// When the database is away, or the attempt is no longer open.
-pub async fn mark_sent(
-    conn: &mut PgConnection,
-    firm: FirmId,
-    id: AttemptId,
-    now: DateTime<Utc>,
-) -> Result<()> {
+pub async fn mark_sent(conn: &mut PgConnection, firm: FirmId, id: AttemptId) -> Result<()> {
+    // The time of this statement and not of the transaction, which may have waited for the invoice.
     let done = sqlx::query!(
-        "update payment_attempts set state = 'sent', sent_at = $3 where firm_id = $1 and id = $2 and state = 'created'",
+        "update payment_attempts set state = 'sent', sent_at = app.now() where firm_id = $1 and id = $2 and state = 'created'",
         firm.0,
-        id.0,
-        now
+        id.0
     )
     .execute(conn)
     .await?;
     one_row("mark attempt sent", done.rows_affected())
 }
 
-/// Marks the card of an attempt as no longer usable. Returns whether the client's automatic payment uses another,
-/// usable card by now.
+/// Marks the card of an attempt as no longer usable, unless it was updated since the attempt was sent. Returns whether
+/// the client's automatic payment has a usable card by now: another one, or this one as it is since.
 ///
 /// # Errors
 /// When the database is away.
 pub async fn method_refused(conn: &mut PgConnection, firm: FirmId, attempt: AttemptId) -> Result<bool> {
-    let refused = sqlx::query!(
+    sqlx::query!(
         "update payment_methods pm set status = 'needs_update' from payment_attempts a
-         where a.firm_id = $1 and a.id = $2 and pm.firm_id = $1 and pm.id = a.payment_method_id and pm.status <> 'detached'
-         returning pm.id, pm.client_id",
+         where a.firm_id = $1 and a.id = $2 and pm.firm_id = $1 and pm.id = a.payment_method_id and pm.status = 'active'
+           and (pm.updated_by_network_at is null or pm.updated_by_network_at < a.sent_at)",
         firm.0,
         attempt.0
     )
-    .fetch_optional(&mut *conn)
+    .execute(&mut *conn)
     .await?;
-    let Some(refused) = refused else { return Ok(false) };
     Ok(sqlx::query_scalar!(
-        r#"select exists (select 1 from clients c join payment_methods pm on pm.firm_id = c.firm_id and pm.id = c.autopay_payment_method_id
-             where c.firm_id = $1 and c.id = $2 and c.autopay_enabled and pm.id <> $3 and pm.status = 'active') as "another!""#,
+        r#"select exists (select 1 from payment_attempts a
+             join collection_cycles cy on cy.firm_id = a.firm_id and cy.id = a.cycle_id
+             join invoices i on i.firm_id = cy.firm_id and i.id = cy.invoice_id
+             join clients c on c.firm_id = i.firm_id and c.id = i.client_id
+             join payment_methods pm on pm.firm_id = c.firm_id and pm.id = c.autopay_payment_method_id
+             where a.firm_id = $1 and a.id = $2 and c.autopay_enabled and pm.status = 'active') as "usable!""#,
         firm.0,
-        refused.client_id,
-        refused.id
+        attempt.0
     )
     .fetch_one(conn)
     .await?)
@@ -386,7 +391,8 @@ pub fn class_word(state: AttemptState, class: Option<DeclineClass>) -> Option<&'
     }
 }
 
-/// Moves an attempt on. A technical one stops counting as a step.
+/// Moves an attempt on. One that had no effect, was taken back, or failed by our own fault uses up no step: the same step
+/// can be made again.
 ///
 /// # Errors
 /// When the database is away, or the attempt has ended already.
@@ -400,7 +406,7 @@ pub async fn update_attempt(
 ) -> Result<()> {
     let done = sqlx::query!(
         "update payment_attempts set state = $3,
-           counts_toward_ladder = counts_toward_ladder and $3 <> 'technical' and $3 <> 'canceled',
+           counts_toward_ladder = counts_toward_ladder and $3 <> 'technical' and $3 <> 'canceled' and $6 is distinct from 'bug',
            stripe_charge_id = coalesce($4, stripe_charge_id),
            stripe_request_id = coalesce($5, stripe_request_id), failure_class = $6, failure_code = $7, decline_code = $8,
            advice_code = $9, network_decline_code = $10, resolved_at = case when $11 then null else $12::timestamptz end
@@ -513,9 +519,90 @@ pub async fn enqueue_reconcile(
         at,
     )
     .firm(firm)
+    .at_most(LOOKUPS)
     .in_order_of(cycle.order_key());
     jobs::enqueue(conn, &job).await?;
     Ok(())
+}
+
+/// Has a written-down attempt sent whose job is gone. `by` makes the job its own.
+///
+/// # Errors
+/// When the database is away.
+pub async fn enqueue_send(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    cycle: &Cycle,
+    attempt: AttemptId,
+    by: &Cause,
+    at: DateTime<Utc>,
+) -> Result<()> {
+    let job = NewJob::new(
+        Queue::Charges,
+        COLLECT,
+        format!("{}:{attempt}:{}", cycle.id, by.id),
+        json!({"cycle_id": cycle.id}),
+        at,
+    )
+    .firm(firm)
+    .in_order_of(cycle.order_key());
+    jobs::enqueue(conn, &job).await?;
+    Ok(())
+}
+
+/// Has the PaymentIntent of a cycle that was given up canceled at Stripe.
+///
+/// # Errors
+/// When the database is away.
+pub async fn enqueue_cancel(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    cycle: &Cycle,
+    at: DateTime<Utc>,
+) -> Result<()> {
+    let job = NewJob::new(
+        Queue::Charges,
+        CANCEL_INTENT,
+        cycle.id.to_string(),
+        json!({"cycle_id": cycle.id}),
+        at,
+    )
+    .firm(firm)
+    .at_most(CANCELLATIONS)
+    .in_order_of(cycle.order_key());
+    jobs::enqueue(conn, &job).await?;
+    Ok(())
+}
+
+/// Takes back an attempt that was written down and not sent, because what it was decided by no longer holds. The cycle is
+/// due at once, so that it is decided anew what becomes of it.
+///
+/// # Errors
+/// When the database is away.
+pub async fn take_back(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    cycle: &Cycle,
+    attempt: &AttemptView,
+    now: DateTime<Utc>,
+    reason: &'static str,
+    cause: &Cause,
+) -> Result<()> {
+    let outcome = AttemptOutcome::default();
+    update_attempt(conn, firm, attempt.id, AttemptState::Canceled, &outcome, now).await?;
+    let change = CycleChange {
+        state: cycle.view.waiting(),
+        reason: Some(reason.into()),
+        first_failed_at: cycle.view.first_failed_at,
+        next: Some(NextAttempt {
+            at: now,
+            step: attempt.step,
+            trigger: attempt.trigger,
+        }),
+    };
+    update_cycle(conn, firm, cycle, &change).await?;
+    let meta = json!({"cycle": cycle.id, "attempt": attempt.id, "reason": reason});
+    audit_cycle(conn, firm, now, "retry.superseded", cycle.invoice, cause, meta).await
 }
 
 /// Stores the PaymentIntent of a cycle, and the route by which its events find the way back.
@@ -672,8 +759,8 @@ async fn cycles_of_client(
     .collect())
 }
 
-/// A client's card was replaced or updated: cycles that waited for one are tried once at once, outside the ladder (B-24).
-/// Returns how many.
+/// A client's card was replaced or updated: cycles that waited for one, or for the client to put the card right, are tried
+/// once at once, outside the ladder (B-24). Returns how many.
 ///
 /// # Errors
 /// When the database is away.
@@ -694,11 +781,16 @@ pub async fn method_updated(
     .execute(&mut *conn)
     .await?;
     let mut resumed = 0;
-    for id in cycles_of_client(conn, firm, client, &["method_required"]).await? {
+    for id in cycles_of_client(conn, firm, client, &["method_required", "action_required"]).await? {
         let Some(cycle) = lock(conn, firm, id).await? else {
             continue;
         };
-        if cycle.view.state != CycleState::MethodRequired {
+        let waits = matches!(
+            cycle.view.state,
+            CycleState::MethodRequired | CycleState::ActionRequired
+        );
+        // a client who is authenticating a payment right now is not interrupted
+        if !waits || cycle.open_attempt().is_some() {
             continue;
         }
         let step = cycle.attempts.iter().map(|a| a.step).max().unwrap_or(0);
@@ -797,16 +889,7 @@ pub async fn cancel(
     };
     update_cycle(conn, firm, cycle, &change).await?;
     if cycle.intent.is_some() {
-        let job = NewJob::new(
-            Queue::Charges,
-            CANCEL_INTENT,
-            cycle.id.to_string(),
-            json!({"cycle_id": cycle.id}),
-            now,
-        )
-        .firm(firm)
-        .in_order_of(cycle.order_key());
-        jobs::enqueue(conn, &job).await?;
+        enqueue_cancel(conn, firm, cycle, now).await?;
     }
     audit_cycle(
         conn,
@@ -852,11 +935,7 @@ pub async fn resume_held(
     .fetch_one(&mut *conn)
     .await?;
     let change = CycleChange {
-        state: if cycle.view.first_failed_at.is_some() {
-            CycleState::RetryWait
-        } else {
-            CycleState::Scheduled
-        },
+        state: cycle.view.waiting(),
         reason: None,
         first_failed_at: cycle.view.first_failed_at,
         next: Some(NextAttempt {
@@ -928,12 +1007,14 @@ pub async fn enqueue_due(
         r#"with due as (
              select *, cycle_id::text || ':v' || version as key from app.due_cycles($1, $2) where firm_id = $3 or $3 is null),
            waiting as (
-             select j.id, d.cycle_id from due d join jobs j on j.kind = $4 and j.dedupe_key = d.key
-             where j.state in ('available', 'retryable', 'running') and (j.run_at <= app.now() or j.state = 'running')),
+             select distinct on (d.cycle_id) j.id, d.cycle_id
+             from due d join jobs j on j.order_key = d.order_key and j.kind = $4 and j.payload ->> 'cycle_id' = d.cycle_id::text
+             where j.state in ('available', 'retryable', 'running') and (j.run_at <= app.now() or j.state <> 'available')
+             order by d.cycle_id, j.seq),
            made as (
              insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, run_at, created_at)
              select gen_random_uuid(), firm_id, 'charges', $4, key || ':' || $5, order_key,
-                    jsonb_build_object('cycle_id', cycle_id, 'as_of', $1::timestamptz), app.now(), app.now()
+                    jsonb_build_object('cycle_id', cycle_id, 'as_of', $1::timestamptz, 'version', version), app.now(), app.now()
              from due where cycle_id not in (select cycle_id from waiting)
              on conflict (kind, dedupe_key) do nothing returning id)
            select id as "id!" from waiting union all select id from made"#,
@@ -948,8 +1029,8 @@ pub async fn enqueue_due(
     Ok(jobs.into_iter().map(crate::ids::JobId).collect())
 }
 
-/// Has every attempt looked up that was sent before `sent_before` and whose end is still open, where no unfinished lookup
-/// exists. Returns how many.
+/// Has every attempt looked after that was made or sent before `sent_before` and whose end is still open, where no
+/// unfinished job does so. Returns how many.
 ///
 /// # Errors
 /// When the database is away.
@@ -960,17 +1041,21 @@ pub async fn enqueue_lookups(
     most: i32,
 ) -> Result<u64> {
     let done = sqlx::query!(
-        "insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, run_at, created_at)
+        "insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, max_attempts, run_at, created_at)
          select gen_random_uuid(), o.firm_id, 'charges', $3, o.attempt_id::text || ':' || $4, o.order_key,
-                jsonb_build_object('cycle_id', o.cycle_id), app.now(), app.now()
+                jsonb_build_object('cycle_id', o.cycle_id), $6, app.now(), app.now()
          from app.open_outcomes($1, $2) o
-         where not exists (select 1 from jobs j where j.kind = $3 and j.dedupe_key = o.attempt_id::text
-                             and j.state in ('available', 'retryable', 'running'))
+         where not exists (select 1 from jobs j
+                           where j.order_key = o.order_key and j.payload ->> 'cycle_id' = o.cycle_id::text
+                             and j.state in ('available', 'retryable', 'running')
+                             and (j.kind = $3 or (j.kind = $5 and (j.run_at <= app.now() or j.state <> 'available'))))
          on conflict (kind, dedupe_key) do nothing",
         sent_before,
         most,
         RECONCILE,
-        run
+        run,
+        COLLECT,
+        LOOKUPS
     )
     .execute(conn)
     .await?;

@@ -93,6 +93,13 @@ impl NewJob {
         }
     }
 
+    /// Gives up after this many attempts instead of the usual 25.
+    #[must_use]
+    pub fn at_most(mut self, attempts: i32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
     /// For this firm.
     #[must_use]
     pub fn firm(mut self, firm: FirmId) -> Self {

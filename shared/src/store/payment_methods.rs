@@ -35,9 +35,11 @@ pub struct Updated {
     pub client: ClientId,
     /// The client's automatic payment uses it.
     pub used_for_autopay: bool,
+    /// It looks different from what we had: the first we hear of this update. Stripe may tell it twice.
+    pub is_new: bool,
 }
 
-/// Stores what a card looks like now; it is usable again. `None` when this firm has no such card.
+/// Stores what a card looks like now; one that changed is usable again. `None` when this firm has no such card.
 ///
 /// # Errors
 /// When the database is away.
@@ -49,12 +51,18 @@ pub async fn updated_by_network(
     now: DateTime<Utc>,
 ) -> Result<Option<Updated>> {
     let row = sqlx::query!(
-        r#"update payment_methods pm set brand = coalesce($3, pm.brand), last4 = coalesce($4, pm.last4),
+        r#"with seen as (
+             select p.firm_id, p.id, (p.brand, p.last4, p.exp_month, p.exp_year, p.fingerprint) is distinct from
+                    (coalesce($3, p.brand), coalesce($4, p.last4), coalesce($5, p.exp_month), coalesce($6, p.exp_year),
+                     coalesce($7, p.fingerprint)) as is_new
+             from payment_methods p where p.firm_id = $1 and p.stripe_payment_method_id = $2 for update)
+           update payment_methods pm set brand = coalesce($3, pm.brand), last4 = coalesce($4, pm.last4),
              exp_month = coalesce($5, pm.exp_month), exp_year = coalesce($6, pm.exp_year), fingerprint = coalesce($7, pm.fingerprint),
-             status = case when pm.status = 'detached' then pm.status else 'active' end, updated_by_network_at = $8
-           from clients c
-           where pm.firm_id = $1 and pm.stripe_payment_method_id = $2 and c.firm_id = pm.firm_id and c.id = pm.client_id
-           returning pm.id, pm.client_id, c.autopay_payment_method_id is not distinct from pm.id as "used!""#,
+             status = case when seen.is_new and pm.status = 'needs_update' then 'active' else pm.status end,
+             updated_by_network_at = case when seen.is_new then $8 else pm.updated_by_network_at end
+           from seen, clients c
+           where pm.firm_id = seen.firm_id and pm.id = seen.id and c.firm_id = pm.firm_id and c.id = pm.client_id
+           returning pm.id, pm.client_id, c.autopay_payment_method_id is not distinct from pm.id as "used!", seen.is_new as "is_new!""#,
         firm.0,
         stripe_id,
         card.brand,
@@ -70,6 +78,7 @@ pub async fn updated_by_network(
         id: PaymentMethodId(r.id),
         client: ClientId(r.client_id),
         used_for_autopay: r.used,
+        is_new: r.is_new,
     }))
 }
 

@@ -297,7 +297,7 @@ pub async fn record_movement(conn: &mut PgConnection, firm: FirmId, row: &Moveme
     Ok(done.rows_affected() == 1)
 }
 
-/// Fences an invoice from automatic charging, or lifts the fence (`None`).
+/// Fences an invoice from automatic charging. A fence that stands already keeps its reason.
 ///
 /// # Errors
 /// When the database is away.
@@ -305,10 +305,10 @@ pub async fn fence_invoice(
     conn: &mut PgConnection,
     firm: FirmId,
     invoice: InvoiceId,
-    reason: Option<&str>,
+    reason: &str,
 ) -> Result<()> {
     let done = sqlx::query!(
-        "update invoices set fenced_reason = $3 where firm_id = $1 and id = $2",
+        "update invoices set fenced_reason = coalesce(fenced_reason, $3) where firm_id = $1 and id = $2",
         firm.0,
         invoice.0,
         reason
@@ -316,6 +316,27 @@ pub async fn fence_invoice(
     .execute(conn)
     .await?;
     one_row("fence invoice", done.rows_affected())
+}
+
+/// Lifts the fence that was put up for `reason`; another one stays. Returns whether there was one to lift.
+///
+/// # Errors
+/// When the database is away.
+pub async fn lift_fence(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    invoice: InvoiceId,
+    reason: &str,
+) -> Result<bool> {
+    let done = sqlx::query!(
+        "update invoices set fenced_reason = null where firm_id = $1 and id = $2 and fenced_reason = $3",
+        firm.0,
+        invoice.0,
+        reason
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Locks an invoice: everything about its money is then still until the transaction ends.

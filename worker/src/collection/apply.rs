@@ -208,8 +208,8 @@ async fn write(
         cycles::update_cycle(conn, at.firm, cycle, change).await?;
         tell_cycle(conn, at, cycle, observed, change).await?;
     }
-    if let Some(note) = observed.note {
-        tell_note(conn, at, cycle, note).await?;
+    if let (Some(note), Some(seen)) = (observed.note, seen) {
+        tell_note(conn, at, cycle, seen, note).await?;
     }
     // A card that was replaced while its predecessor was being declined need not wait for anyone.
     if let (Some(change), Some(CycleState::MethodRequired)) =
@@ -331,21 +331,24 @@ async fn tell_cycle(
     Ok(())
 }
 
-async fn tell_note(conn: &mut PgConnection, at: At<'_>, cycle: &Cycle, note: Note) -> Result<(), JobError> {
+/// Told once, however many events tell of it: nothing but the note itself remembers it.
+async fn tell_note(
+    conn: &mut PgConnection,
+    at: At<'_>,
+    cycle: &Cycle,
+    seen: &IntentSeen,
+    note: Note,
+) -> Result<(), JobError> {
     let (action, severity, note) = match note {
         Note::MoneyAfterEnd => ("payment.resolved", Severity::Critical, "money_after_cancel"),
         Note::FailureWithoutAttempt => ("payment.failed", Severity::Info, "failure_without_attempt"),
         Note::UnexpectedStatus => ("payment.unknown", Severity::Critical, "unexpected_intent_status"),
     };
-    record_audit(
-        conn,
-        at,
-        cycle,
-        action,
-        severity,
-        json!({"cycle": cycle.id, "note": note}),
-    )
-    .await
+    let meta = json!({"cycle": cycle.id, "note": note, "charge": seen.latest_charge});
+    if audit::is_recorded(conn, at.firm, cycle.invoice.0, action, &meta).await? {
+        return Ok(());
+    }
+    record_audit(conn, at, cycle, action, severity, meta).await
 }
 
 async fn record_audit(

@@ -26,7 +26,26 @@ pub fn intent_seen(intent: &PaymentIntent) -> Result<IntentSeen, JobError> {
         received: (status == IntentStatus::Succeeded).then(|| Money::new(intent.amount_received, currency)),
         status,
         latest_charge: intent.latest_charge.as_ref().map(|c| c.id.clone()),
-        failure: intent.last_payment_error.as_ref().map(failure),
+        failure: intent
+            .last_payment_error
+            .as_ref()
+            .map(failure)
+            .or_else(|| failed_charge(intent)),
+    })
+}
+
+/// Stripe clears the error of an intent that is updated for any reason; the charge that failed still stands.
+fn failed_charge(intent: &PaymentIntent) -> Option<IntentFailure> {
+    let charge = intent.latest_charge.as_ref()?.charge.as_ref()?;
+    let outcome = charge.outcome.clone().unwrap_or_default();
+    (charge.status == "failed").then(|| IntentFailure {
+        codes: DeclineCodes {
+            code: charge.failure_code.clone(),
+            decline_code: None,
+            advice_code: outcome.advice_code,
+            network_decline_code: outcome.network_decline_code,
+        },
+        charge: Some(charge.id.clone()),
     })
 }
 

@@ -84,7 +84,14 @@ pub async fn apply(tx: &mut Tx, at: At<'_>, seen: &SeenDispute) -> Result<bool, 
             _,
         ) => save(tx, at, dispute, &payment, (status, *kind, *outcome)).await?,
         // the furthest status stands; amount and deadline may still have changed
-        (Change::AlreadyApplied | Change::Contradicts { .. }, Some(stored)) => stored.id,
+        (Change::AlreadyApplied, Some(stored)) => match &known {
+            Some(known) if known.outcome.is_none() => {
+                let unchanged = (&known.status, known.kind, known.outcome);
+                save(tx, at, dispute, &payment, unchanged).await?
+            }
+            _ => stored.id,
+        },
+        (Change::Contradicts { .. }, Some(stored)) => stored.id,
         (Change::AlreadyApplied | Change::Contradicts { .. }, None) => {
             return Err(JobError::fail(
                 "a dispute that is not on record cannot be applied already",
@@ -182,10 +189,11 @@ async fn fence(tx: &mut Tx, at: At<'_>, invoice: InvoiceId, change: &Change) -> 
         return Ok(());
     };
     match outcome {
-        None | Some(Outcome::Lost) => payments::fence_invoice(tx, at.firm, invoice, Some(FENCE)).await?,
+        None | Some(Outcome::Lost) => payments::fence_invoice(tx, at.firm, invoice, FENCE).await?,
         Some(Outcome::Won | Outcome::Withdrawn | Outcome::InquiryClosed) => {
-            if !payments::has_standing_chargeback(tx, at.firm, invoice).await? {
-                payments::fence_invoice(tx, at.firm, invoice, None).await?;
+            if !payments::has_standing_chargeback(tx, at.firm, invoice).await?
+                && payments::lift_fence(tx, at.firm, invoice, FENCE).await?
+            {
                 cycles::resume_held(tx, at.firm, invoice, &["invoice_fenced", "open_dispute"], at.now)
                     .await?;
             }

@@ -19,7 +19,8 @@ pub async fn fetch(cx: &Context, id: &str) -> Result<PaymentMethod, Unfetched> {
     Ok(cx.stripe.payment_method(id).await?)
 }
 
-/// Stores what the card looks like now, and lets its client's waiting cycles try once. `false` when it is not ours.
+/// Stores what the card looks like now, and lets its client's waiting cycles try once. The same update told again changes
+/// nothing: a card that was refused for good is not tried once per event. `false` when it is not ours.
 ///
 /// # Errors
 /// When the database is away.
@@ -35,6 +36,9 @@ pub async fn apply(tx: &mut Tx, at: At<'_>, seen: &PaymentMethod) -> Result<bool
     else {
         return Ok(false);
     };
+    if !updated.is_new {
+        return Ok(true);
+    }
     let entry = Entry {
         action: "payment_method.updated",
         severity: Severity::Info,

@@ -1,14 +1,16 @@
 //! Cancels the PaymentIntent of a cycle that was given up.
 //! Trigger: automatic payment switched off, paid otherwise, void.
 //! Effect: one cancel call.
-//! Idempotent: key per cycle; an intent that is canceled already says so.
-//! Gives up: an intent that has succeeded cannot be canceled; its money is recorded instead.
+//! Idempotent: only a cycle that was given up; an intent that is canceled already says so.
+//! Gives up: an intent that has succeeded cannot be canceled; its money is recorded instead. One that is being processed
+//! is waited for.
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use serde_json::json;
 use shared::{
-    domain::collection::Source,
+    domain::collection::{CycleState, Source},
     store::{audit::Cause, cycles, jobs::Queue},
 };
 
@@ -19,6 +21,9 @@ use crate::{
     queue::{Attempts, Claim, ExternalJob, JobError, Outcome, Retry, hours, secs},
     stripe::{self, IdempotencyKey},
 };
+
+/// How long a payment that is being processed is left alone.
+const PROCESSING_REST: TimeDelta = TimeDelta::minutes(10);
 
 /// See the head of this file.
 pub struct CancelPaymentIntent;
@@ -34,16 +39,20 @@ impl ExternalJob for CancelPaymentIntent {
         let firm = firm_of(&claim.job)?;
         let cause = Cause::job(claim.job.id);
         let mut tx = cx.db.firm(firm).await?;
+        claim.guard(&mut tx).await?;
         let Some(cycle) = cycles::lock(&mut tx, firm, args.cycle_id).await? else {
             return Err(JobError::fail("no such collection cycle"));
         };
         tx.rollback().await?;
+        if cycle.view.state != CycleState::Canceled {
+            return Ok(Outcome::AlreadyApplied("the cycle ended otherwise"));
+        }
         let Some(intent) = &cycle.intent else {
             return Ok(Outcome::AlreadyApplied("no PaymentIntent was created"));
         };
         let seen = match cx
             .stripe
-            .cancel_payment_intent(intent, &IdempotencyKey::cancel(cycle.id))
+            .cancel_payment_intent(intent, &IdempotencyKey::cancel(cycle.id, claim.fence))
             .await
         {
             Ok(seen) => seen,
@@ -67,9 +76,13 @@ impl ExternalJob for CancelPaymentIntent {
         tx.commit().await?;
         match seen.status.as_str() {
             "canceled" | "succeeded" => Ok(Outcome::Done(json!({"intent": seen.status}))),
-            // processing cannot be canceled: its end decides
+            // cannot be canceled: its end decides
+            "processing" => Ok(Outcome::Snooze {
+                until: at.now + PROCESSING_REST,
+                reason: "the PaymentIntent is being processed".into(),
+            }),
             other => Err(JobError::retry(format!(
-                "the PaymentIntent is {other} and cannot be canceled yet"
+                "the PaymentIntent is {other} and was not canceled"
             ))),
         }
     }

@@ -7,17 +7,20 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use shared::{
     domain::collection::{
-        AttemptState, AttemptView, ChargeDecision, CycleChange, CycleState, Source, decide_charge,
+        AttemptState, AttemptView, ChargeDecision, CycleChange, CycleState, IntentStatus, Source,
+        decide_charge, decide_send,
     },
+    domain::predicate::Predicate,
     ids::{AttemptId, FirmId},
     money::Money,
     store::{
+        Tx,
         audit::{self, Actor, Cause, Entry, Severity},
-        cycles::{self, Cycle, NewAttempt},
+        cycles::{self, AttemptOrder, Cycle, NewAttempt},
         decisions::{self, Decision},
         jobs::Queue,
     },
@@ -33,6 +36,9 @@ use crate::{
 
 /// See the head of this file.
 pub struct CollectInvoice;
+
+/// How long an attempt waits while the client is paying the intent some other way.
+const UNDER_WAY_REST: TimeDelta = TimeDelta::minutes(10);
 
 /// Runs that prepare an attempt with the same key before it counts as technical.
 const SAME_KEY_RUNS: i32 = 3;
@@ -89,9 +95,7 @@ impl Run<'_> {
     async fn begin(&self) -> Result<Begin, JobError> {
         let mut tx = self.cx.db.firm(self.firm).await?;
         self.claim.guard(&mut tx).await?;
-        let Some(cycle) = cycles::lock(&mut tx, self.firm, self.args.cycle_id).await? else {
-            return Err(JobError::fail("no such collection cycle"));
-        };
+        let cycle = self.lock(&mut tx).await?;
         if let Some(open) = cycle.open_attempt() {
             let attempt = open.id;
             return Ok(match open.state {
@@ -108,17 +112,10 @@ impl Run<'_> {
         }
         let now = tx.now();
         let facts = cycles::charge_facts(&mut tx, self.firm, cycle.id).await?;
-        let (decision, checks) = decide_charge(&facts, self.args.as_of.unwrap_or(now));
-        let record = Decision {
-            subject_kind: "invoice",
-            subject: cycle.invoice.0,
-            kind: "charge",
-            outcome: decision.outcome(),
-            reason_code: decision.reason_code(),
-            predicates: json!(checks),
-            cause: &self.cause,
-        };
-        decisions::record(&mut tx, self.firm, now, &record).await?;
+        let (decision, checks) = decide_charge(&facts, self.args.due_at(cycle.version, now));
+        let (outcome, reason) = (decision.outcome(), decision.reason_code());
+        self.record_decision(&mut tx, &cycle, (outcome, reason), &checks)
+            .await?;
         let begin = match decision {
             ChargeDecision::NotNow(reason) => Begin::Nothing(Outcome::AlreadyApplied(reason)),
             ChargeDecision::Cancel(reason) => {
@@ -182,22 +179,24 @@ impl Run<'_> {
         Ok(begin)
     }
 
-    /// Creates the intent where there is none (no money moves), brings its amount in step, confirms it.
+    /// Creates the intent where there is none (no money moves), or finds out how far it is; confirms it.
     async fn charge(&self, cycle: Box<Cycle>, attempt: AttemptId) -> Result<Outcome, JobError> {
         let order = {
             let mut tx = self.cx.db.firm(self.firm).await?;
             cycles::attempt_order(&mut tx, self.firm, attempt).await?
         };
         let ready = match &cycle.intent {
-            Some(intent) if cycle.amount == order.amount => Ok(intent.clone()),
-            Some(intent) => self.change_amount(intent, attempt, order.amount).await,
+            Some(intent) => self.bring_in_step(intent, attempt, order.amount).await,
             None => self.create(&cycle, attempt, order.amount).await,
         };
         let intent = match ready {
-            Ok(intent) => intent,
+            Ok(Ready::Confirm(intent)) => intent,
+            Ok(Ready::UnderWay(seen)) => return self.under_way(&seen).await,
             Err(error) => return self.not_ready(error).await,
         };
-        self.mark_sent(attempt, &intent, order.amount).await?;
+        if let Some(outcome) = self.mark_sent(attempt, &intent, &order).await? {
+            return Ok(outcome);
+        }
         let key = IdempotencyKey::parse(&order.idempotency_key).map_err(|e| JobError::fail(e.to_string()))?;
         let answer = self
             .cx
@@ -207,12 +206,7 @@ impl Run<'_> {
         self.record(&intent, answer).await
     }
 
-    async fn create(
-        &self,
-        cycle: &Cycle,
-        attempt: AttemptId,
-        amount: Money,
-    ) -> Result<String, stripe::Error> {
+    async fn create(&self, cycle: &Cycle, attempt: AttemptId, amount: Money) -> Result<Ready, stripe::Error> {
         let metadata = [
             ("q_scope", "client_billing".to_owned()),
             ("q_firm", self.firm.to_string()),
@@ -230,29 +224,26 @@ impl Run<'_> {
             .stripe
             .create_payment_intent(&new, &IdempotencyKey::create(attempt))
             .await?;
-        if intent.amount != amount.minor() || intent.currency != amount.currency().as_str() {
-            return Err(stripe::Error::Invalid {
-                code: "amount_mismatch".into(),
-                param: Some("amount".into()),
-                message: format!(
-                    "asked for {} {}, got {} {}",
-                    amount.minor(),
-                    amount.currency().as_str(),
-                    intent.amount,
-                    intent.currency
-                ),
-                request_id: intent.request_id,
-            });
-        }
-        Ok(intent.id)
+        asks_for(&intent, amount)?;
+        Ok(Ready::Confirm(intent.id))
     }
 
-    async fn change_amount(
+    /// An intent that exists may have moved on since we last saw it, and what it asks for may not be what we think: an
+    /// update whose answer was lost, a person at Stripe's dashboard. Reading it first costs little; confirming a wrong
+    /// amount costs the client.
+    async fn bring_in_step(
         &self,
         intent: &str,
         attempt: AttemptId,
         amount: Money,
-    ) -> Result<String, stripe::Error> {
+    ) -> Result<Ready, stripe::Error> {
+        let seen = self.cx.stripe.payment_intent(intent).await?;
+        if !is_confirmable(&seen) {
+            return Ok(Ready::UnderWay(Box::new(seen)));
+        }
+        if asks_for(&seen, amount).is_ok() {
+            return Ok(Ready::Confirm(seen.id));
+        }
         let key = IdempotencyKey::update(attempt, amount);
         match self
             .cx
@@ -260,46 +251,115 @@ impl Run<'_> {
             .update_payment_intent_amount(intent, amount, &key)
             .await
         {
-            Ok(updated) => Ok(updated.id),
-            // it is further on than we thought: confirming it tells us how far
-            Err(stripe::Error::UnexpectedState { .. }) => Ok(intent.to_owned()),
+            Ok(updated) => {
+                asks_for(&updated, amount)?;
+                Ok(Ready::Confirm(updated.id))
+            }
+            // it moved on this very moment
+            Err(stripe::Error::UnexpectedState { .. }) => Ok(Ready::UnderWay(Box::new(
+                self.cx.stripe.payment_intent(intent).await?,
+            ))),
             Err(error) => Err(error),
         }
     }
 
-    /// From here on the attempt's outcome is looked up, never assumed.
-    async fn mark_sent(&self, attempt: AttemptId, intent: &str, amount: Money) -> Result<(), JobError> {
+    /// The intent is not ours to confirm now: it is paid, canceled, or somebody is paying it.
+    async fn under_way(&self, seen: &PaymentIntent) -> Result<Outcome, JobError> {
+        let seen = collection::intent_seen(seen)?;
         let mut tx = self.cx.db.firm(self.firm).await?;
         self.claim.guard(&mut tx).await?;
-        let Some(cycle) = cycles::lock(&mut tx, self.firm, self.args.cycle_id).await? else {
-            return Err(JobError::fail("no such collection cycle"));
-        };
+        let cycle = self.lock(&mut tx).await?;
+        let at = self.at(&tx);
+        let applied = collection::apply(&mut tx, at, &cycle, &seen, Source::Event, None).await?;
+        tx.commit().await?;
+        Ok(match (applied.attempt, cycle.open_attempt()) {
+            (None, Some(_)) => Outcome::Snooze {
+                until: at.now + UNDER_WAY_REST,
+                reason: format!("the PaymentIntent is {:?}", seen.status),
+            },
+            (state, _) => Outcome::Done(json!({"attempt": state.map(AttemptState::as_str)})),
+        })
+    }
+
+    /// Looks once more, under the invoice's lock, whether the attempt is still wanted as it was decided; an attempt may
+    /// have waited here for days. From here on its outcome is looked up, never assumed. `Some` when it must not be sent.
+    ///
+    /// An attempt that is still `created` was never sent, whatever its age: its key is as new as on the first day.
+    async fn mark_sent(
+        &self,
+        attempt: AttemptId,
+        intent: &str,
+        order: &AttemptOrder,
+    ) -> Result<Option<Outcome>, JobError> {
+        let mut tx = self.cx.db.firm(self.firm).await?;
+        self.claim.guard(&mut tx).await?;
+        let cycle = self.lock(&mut tx).await?;
         let now = tx.now();
         cycles::set_intent(&mut tx, self.firm, cycle.id, intent).await?;
-        cycles::set_amount(&mut tx, self.firm, cycle.id, amount).await?;
-        let still_wanted = cycle
+        cycles::set_amount(&mut tx, self.firm, cycle.id, order.amount).await?;
+        let unsent = cycle
             .open_attempt()
-            .is_some_and(|a| a.id == attempt && a.state == AttemptState::Created);
-        if still_wanted && !cycle.view.state.is_final() {
-            cycles::mark_sent(&mut tx, self.firm, attempt, now).await?;
+            .filter(|a| a.id == attempt && a.state == AttemptState::Created);
+        let Some(unsent) = unsent else {
+            // Switched off or voided while the intent was being created: what stands at Stripe is canceled.
+            if cycle.view.state == CycleState::Canceled {
+                cycles::enqueue_cancel(&mut tx, self.firm, &cycle, now).await?;
+            }
             tx.commit().await?;
-            return Ok(());
-        }
-        // Switched off, voided or paid while the intent was being created: cancel what stands at Stripe.
-        let job = shared::store::jobs::NewJob::new(
-            Queue::Charges,
-            cycles::CANCEL_INTENT,
-            cycle.id.to_string(),
-            json!({"cycle_id": cycle.id}),
-            now,
-        )
-        .firm(self.firm)
-        .in_order_of(cycle.order_key());
-        shared::store::jobs::enqueue(&mut tx, &job).await?;
+            return Ok(Some(Outcome::AlreadyApplied(
+                "the attempt was settled before it was sent",
+            )));
+        };
+        let facts = cycles::charge_facts(&mut tx, self.firm, cycle.id).await?;
+        let (send, checks) = decide_send(&facts, order.method, order.amount, now);
+        let superseded = match send {
+            Ok(()) => {
+                cycles::mark_sent(&mut tx, self.firm, attempt).await?;
+                None
+            }
+            Err(reason) => {
+                self.record_decision(&mut tx, &cycle, ("take_back", reason), &checks)
+                    .await?;
+                cycles::take_back(&mut tx, self.firm, &cycle, unsent, now, reason, &self.cause).await?;
+                Some(Outcome::Done(json!({"superseded": reason})))
+            }
+        };
         tx.commit().await?;
-        Err(JobError::retry(
-            "the cycle was given up before its attempt was sent",
-        ))
+        Ok(superseded)
+    }
+
+    async fn record_decision(
+        &self,
+        tx: &mut Tx,
+        cycle: &Cycle,
+        (outcome, reason_code): (&str, &str),
+        checks: &[Predicate],
+    ) -> Result<(), JobError> {
+        let decision = Decision {
+            subject_kind: "invoice",
+            subject: cycle.invoice.0,
+            kind: "charge",
+            outcome,
+            reason_code,
+            predicates: json!(checks),
+            cause: &self.cause,
+        };
+        let now = tx.now();
+        Ok(decisions::record(tx, self.firm, now, &decision).await?)
+    }
+
+    async fn lock(&self, tx: &mut Tx) -> Result<Cycle, JobError> {
+        cycles::lock(tx, self.firm, self.args.cycle_id)
+            .await?
+            .ok_or_else(|| JobError::fail("no such collection cycle"))
+    }
+
+    fn at(&self, tx: &Tx) -> At<'_> {
+        At {
+            firm: self.firm,
+            now: tx.now(),
+            cause: &self.cause,
+        }
     }
 
     /// Nothing was confirmed: the same attempt is made again, or a person must look.
@@ -383,14 +443,8 @@ impl Run<'_> {
     ) -> Result<Outcome, JobError> {
         let mut tx = self.cx.db.firm(self.firm).await?;
         self.claim.guard(&mut tx).await?;
-        let Some(cycle) = cycles::lock(&mut tx, self.firm, self.args.cycle_id).await? else {
-            return Err(JobError::fail("no such collection cycle"));
-        };
-        let at = At {
-            firm: self.firm,
-            now: tx.now(),
-            cause: &self.cause,
-        };
+        let cycle = self.lock(&mut tx).await?;
+        let at = self.at(&tx);
         let applied = collection::apply(&mut tx, at, &cycle, seen, source, request_id).await?;
         // Nothing settled: the attempt is out there, and only another look will tell. One that an event has moved on
         // meanwhile is known to be under way.
@@ -416,18 +470,12 @@ impl Run<'_> {
         tracing::warn!(cycle.id = %self.args.cycle_id, error = %error, "a charge did not go through");
         let mut tx = self.cx.db.firm(self.firm).await?;
         self.claim.guard(&mut tx).await?;
-        let Some(cycle) = cycles::lock(&mut tx, self.firm, self.args.cycle_id).await? else {
-            return Err(JobError::fail("no such collection cycle"));
-        };
+        let cycle = self.lock(&mut tx).await?;
         // A webhook may have settled it meanwhile.
         let Some(open) = cycle.open_attempt().cloned() else {
             return Ok(Outcome::AlreadyApplied("settled by an event"));
         };
-        let at = At {
-            firm: self.firm,
-            now: tx.now(),
-            cause: &self.cause,
-        };
+        let at = self.at(&tx);
         let request_id = error.request_id();
         let applied = match how(open) {
             Settle::Technical(open) => collection::technical(&mut tx, at, &cycle, &open, request_id).await?,
@@ -457,6 +505,40 @@ impl Run<'_> {
         let seen = self.cx.stripe.payment_intent(intent).await?;
         self.observe(&seen, Source::Lookup { asked_at }).await
     }
+}
+
+/// What stands before the confirmation.
+enum Ready {
+    /// This intent asks for the right amount and can be confirmed.
+    Confirm(String),
+    /// It is paid, canceled, or somebody is paying it.
+    UnderWay(Box<PaymentIntent>),
+}
+
+fn is_confirmable(intent: &PaymentIntent) -> bool {
+    matches!(
+        IntentStatus::from(intent.status.as_str()),
+        IntentStatus::RequiresPaymentMethod | IntentStatus::RequiresConfirmation
+    )
+}
+
+/// An intent that asks for anything but what we want is our fault or somebody's hand; it is not confirmed.
+fn asks_for(intent: &PaymentIntent, amount: Money) -> Result<(), stripe::Error> {
+    if intent.amount == amount.minor() && intent.currency == amount.currency().as_str() {
+        return Ok(());
+    }
+    Err(stripe::Error::Invalid {
+        code: "amount_mismatch".into(),
+        param: Some("amount".into()),
+        message: format!(
+            "wanted {} {}, the PaymentIntent asks for {} {}",
+            amount.minor(),
+            amount.currency().as_str(),
+            intent.amount,
+            intent.currency
+        ),
+        request_id: intent.request_id.clone(),
+    })
 }
 
 /// How an attempt without an answer ends.

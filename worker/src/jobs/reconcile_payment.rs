@@ -1,6 +1,6 @@
 //! Finds out how an attempt ended whose outcome is not known.
 //! Trigger: a call without a definite answer; a payment that Stripe is still processing; the safety sweep.
-//! Effect: none at Stripe; it only reads.
+//! Effect: none at Stripe; it only reads. An attempt that lost its job before it was sent gets another one.
 //! Idempotent: the observation goes through the same reducer as webhooks.
 //! Gives up: never by time (B-15): it looks again after 10 s, 1 m, 5 m, 1 h, 6 h, then daily, and the cycle stays blocked.
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use shared::{
-    domain::collection::Source,
+    domain::collection::{AttemptState, Source},
     store::{audit::Cause, cycles, jobs::Queue},
 };
 
@@ -35,13 +35,23 @@ impl ExternalJob for ReconcilePayment {
         let cause = Cause::job(claim.job.id);
 
         let mut tx = cx.db.firm(firm).await?;
-        let Some(cycle) = cycles::lock(&mut tx, firm, args.cycle_id).await? else {
+        claim.guard(&mut tx).await?;
+        let Some(before) = cycles::lock(&mut tx, firm, args.cycle_id).await? else {
             return Err(JobError::fail("no such collection cycle"));
         };
         let asked_at = tx.now();
-        tx.rollback().await?;
-        let (Some(_), Some(intent)) = (cycle.open_attempt(), &cycle.intent) else {
+        let Some(asked) = before.open_attempt() else {
             return Ok(Outcome::AlreadyApplied("nothing is open"));
+        };
+        if asked.state == AttemptState::Created {
+            // Never sent, so there is nothing to look up: its own job is gone, and another one sends it.
+            cycles::enqueue_send(&mut tx, firm, &before, asked.id, &cause, asked_at).await?;
+            tx.commit().await?;
+            return Ok(Outcome::Done(json!({"sent_again": asked.id})));
+        }
+        tx.rollback().await?;
+        let Some(intent) = &before.intent else {
+            return Err(JobError::fail("an attempt was sent without a PaymentIntent"));
         };
 
         let seen = collection::intent_seen(&cx.stripe.payment_intent(intent).await?)?;
@@ -51,7 +61,7 @@ impl ExternalJob for ReconcilePayment {
         let Some(cycle) = cycles::lock(&mut tx, firm, args.cycle_id).await? else {
             return Err(JobError::fail("no such collection cycle"));
         };
-        let Some(open) = cycle.open_attempt().cloned() else {
+        let Some(open) = cycle.open_attempt().filter(|a| a.id == asked.id).cloned() else {
             return Ok(Outcome::AlreadyApplied("settled by an event"));
         };
         let now = tx.now();

@@ -99,7 +99,7 @@ async fn every_post_has_its_key_the_pinned_version_and_the_right_parameters() {
         .await
         .unwrap();
     client
-        .cancel_payment_intent("pi_1", &IdempotencyKey::cancel(cycle))
+        .cancel_payment_intent("pi_1", &IdempotencyKey::cancel(cycle, 1))
         .await
         .unwrap();
 
@@ -134,7 +134,7 @@ async fn every_post_has_its_key_the_pinned_version_and_the_right_parameters() {
         ),
         (
             "/v1/payment_intents/pi_1/cancel",
-            format!("cancel:{cycle}"),
+            format!("cancel:{cycle}:1"),
             vec![],
         ),
     ];

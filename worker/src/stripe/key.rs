@@ -43,10 +43,11 @@ impl IdempotencyKey {
         Self(format!("update:{attempt}:{}", amount.minor()))
     }
 
-    /// Canceling the cycle's PaymentIntent.
+    /// Canceling the cycle's PaymentIntent, `run` times so far. Canceling twice does no harm, while Stripe would answer
+    /// a repetition of the same key from memory: "still processing", hours after that has ended.
     #[must_use]
-    pub fn cancel(cycle: CycleId) -> Self {
-        Self(format!("cancel:{cycle}"))
+    pub fn cancel(cycle: CycleId, run: i64) -> Self {
+        Self(format!("cancel:{cycle}:{run}"))
     }
 
     /// A key as it was stored with its attempt.
@@ -87,7 +88,8 @@ mod tests {
         let amount = Money::new(1000, Currency::USD);
         let keys = [
             IdempotencyKey::create(attempt),
-            IdempotencyKey::cancel(cycle),
+            IdempotencyKey::cancel(cycle, 1),
+            IdempotencyKey::cancel(cycle, 2),
             IdempotencyKey::confirm(attempt),
             IdempotencyKey::update(attempt, amount),
             IdempotencyKey::update(attempt, Money::new(500, Currency::USD)),

@@ -234,6 +234,32 @@ pub fn decide_charge(facts: &ChargeFacts, as_of: DateTime<Utc>) -> (ChargeDecisi
     (decision, table.into_iter().map(|(check, _)| check).collect())
 }
 
+/// Looks again, in the transaction that sends an attempt, at everything that the decision to make it was based on: time
+/// has passed, perhaps days. The reason it gives is why the attempt must be taken back, unsent (B-10, B-13).
+pub fn decide_send(
+    facts: &ChargeFacts,
+    method: PaymentMethodId,
+    amount: Money,
+    as_of: DateTime<Utc>,
+) -> (Result<(), &'static str>, Vec<Predicate>) {
+    // Its own attempt is why the cycle does not wait any more.
+    let undecided = ChargeFacts {
+        cycle: CycleState::Scheduled,
+        next_attempt_at: Some(as_of),
+        ..facts.clone()
+    };
+    let (decision, checks) = decide_charge(&undecided, as_of);
+    let send = match decision {
+        ChargeDecision::Charge { method: now, .. } if now != method => Err("payment_method_changed"),
+        ChargeDecision::Charge { amount: now, .. } if now != amount => Err("open_balance_changed"),
+        ChargeDecision::Charge { .. } => Ok(()),
+        ChargeDecision::NotNow(reason)
+        | ChargeDecision::Hold { reason, .. }
+        | ChargeDecision::Cancel(reason) => Err(reason),
+    };
+    (send, checks)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -471,6 +497,51 @@ mod tests {
             ..chargeable()
         };
         assert_eq!(decide_charge(&never, now()).0.reason_code(), "not_due");
+    }
+
+    /// The facts as they are while an attempt for them is written down and not sent.
+    fn in_flight() -> (ChargeFacts, PaymentMethodId, Money) {
+        let facts = ChargeFacts {
+            cycle: CycleState::InFlight,
+            next_attempt_at: None,
+            ..chargeable()
+        };
+        let method = facts.method.as_ref().unwrap().0;
+        let open = facts.open;
+        (facts, method, open)
+    }
+
+    #[test]
+    fn b13_an_attempt_is_sent_only_while_all_that_it_was_decided_by_still_holds() {
+        let (facts, method, amount) = in_flight();
+        assert_eq!(decide_send(&facts, method, amount, now()).0, Ok(()));
+        for (name, breaks, _, reason) in conditions() {
+            let (mut facts, method, amount) = in_flight();
+            breaks(&mut facts);
+            let expected = match name {
+                "cycle_chargeable" | "next_charge_due" => Ok(()),
+                _ => Err(reason),
+            };
+            assert_eq!(decide_send(&facts, method, amount, now()).0, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn b10_an_attempt_is_taken_back_when_a_part_was_paid_or_the_card_replaced_meanwhile() {
+        let (facts, method, amount) = in_flight();
+        let paid_a_part = ChargeFacts {
+            open: Money::new(500, Currency::USD),
+            ..facts.clone()
+        };
+        assert_eq!(
+            decide_send(&paid_a_part, method, amount, now()).0,
+            Err("open_balance_changed")
+        );
+        let other_card = PaymentMethodId::new();
+        assert_eq!(
+            decide_send(&facts, other_card, amount, now()).0,
+            Err("payment_method_changed")
+        );
     }
 
     proptest! {

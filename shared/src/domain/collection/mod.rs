@@ -7,7 +7,7 @@ mod observe;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{ChargeDecision, ChargeFacts, decide_charge};
+pub use decide::{ChargeDecision, ChargeFacts, decide_charge, decide_send};
 pub use observe::{
     AttemptChange, AttemptView, CycleChange, CycleView, IntentFailure, IntentSeen, IntentStatus,
     NO_EFFECT_AFTER, NextAttempt, Note, Observed, Source, observe, technical, technical_backoff,

@@ -96,6 +96,17 @@ pub struct CycleView {
     pub policy: RetryPolicy,
 }
 
+impl CycleView {
+    /// The state of a cycle whose next attempt is due at some time: a first one, or one after a failure.
+    #[must_use]
+    pub fn waiting(&self) -> CycleState {
+        match self.first_failed_at {
+            None => CycleState::Scheduled,
+            Some(_) => CycleState::RetryWait,
+        }
+    }
+}
+
 /// An attempt as stored.
 #[derive(Clone, Debug)]
 pub struct AttemptView {
@@ -393,11 +404,7 @@ pub fn technical(
             rule: None,
         }),
         cycle: (!cycle.state.is_final()).then(|| CycleChange {
-            state: if cycle.first_failed_at.is_none() {
-                CycleState::Scheduled
-            } else {
-                CycleState::RetryWait
-            },
+            state: cycle.waiting(),
             reason: Some("technical".into()),
             first_failed_at: cycle.first_failed_at,
             next: Some(NextAttempt {
