@@ -49,7 +49,7 @@ fn documents() -> Vec<PathBuf> {
 }
 
 /// What stands between two marks, wherever both are on one line.
-fn between<'a>(text: &'a str, open: char, close: char) -> impl Iterator<Item = &'a str> {
+fn between(text: &str, open: char, close: char) -> impl Iterator<Item = &str> {
     text.lines().flat_map(move |line| {
         let mut rest = line;
         std::iter::from_fn(move || {

@@ -373,7 +373,7 @@ impl Run<'_> {
             stripe::Error::Unknown { .. }
             | stripe::Error::NotSent { .. }
             | stripe::Error::Unavailable { .. }
-            | stripe::Error::Auth { .. } => self.settle(|attempt| Settle::Technical(attempt), &error).await,
+            | stripe::Error::Auth { .. } => self.settle(Settle::Technical, &error).await,
             stripe::Error::Declined(_)
             | stripe::Error::NotFound { .. }
             | stripe::Error::UnexpectedState { .. }

@@ -51,7 +51,7 @@ enum Found {
     /// Belongs to nothing that we know.
     Unmatched,
     /// Ours, and its object.
-    Ours(FirmId, Object),
+    Ours(FirmId, Box<Object>),
     /// Ours by our records, and Stripe does not know it: a person must look.
     Gone(FirmId, String),
 }
@@ -61,7 +61,7 @@ enum Object {
     /// An intent whose creation is not recorded yet; its metadata names the cycle.
     NewIntent(CycleId, IntentSeen),
     Charge(SeenCharge),
-    Dispute(Box<SeenDispute>),
+    Dispute(SeenDispute),
     PaymentMethod(PaymentMethod),
 }
 
@@ -109,7 +109,7 @@ impl TransactionalJob for ProcessStripeEvent {
             });
         };
         let found = match fetch(cx, &event, family, &known_by, cycle).await {
-            Ok(object) => Found::Ours(firm, object),
+            Ok(object) => Found::Ours(firm, Box::new(object)),
             Err(Unfetched::Gone(message)) => Found::Gone(firm, message),
             Err(Unfetched::Failed(error)) => return Err(error),
         };
@@ -138,7 +138,7 @@ impl TransactionalJob for ProcessStripeEvent {
                     now,
                     cause: &cause,
                 };
-                let applied = match &object {
+                let applied = match &*object {
                     Object::Intent(seen) => events::intent::apply(tx, at, seen).await?,
                     Object::NewIntent(cycle, seen) => {
                         events::intent::apply_to_cycle(tx, at, *cycle, seen).await?
@@ -177,7 +177,7 @@ async fn fetch(
             let charge = event.facts["charge"].as_str().unwrap_or(object_id);
             Object::Charge(events::charge::fetch(cx, charge).await?)
         }
-        Family::Dispute => Object::Dispute(Box::new(events::dispute::fetch(cx, object_id).await?)),
+        Family::Dispute => Object::Dispute(events::dispute::fetch(cx, object_id).await?),
         Family::PaymentMethod => Object::PaymentMethod(events::payment_method::fetch(cx, object_id).await?),
     })
 }

@@ -71,7 +71,7 @@ pub async fn connect(url: &str) -> redis::RedisResult<ConnectionManager> {
 
 fn storage(redis: ConnectionManager, queue: Queue) -> RedisStorage<Dispatch> {
     let config = Config::default()
-        .queue(&lane_name(queue))
+        .queue(lane_name(queue))
         .batch_size(1)
         .lock_tasks(false)
         .emit_events(false)

@@ -271,7 +271,7 @@ fn succeeded(
             codes: None,
             rule: None,
         }),
-        cycle: (cycle.state != CycleState::Succeeded).then(|| CycleChange {
+        cycle: (cycle.state != CycleState::Succeeded).then_some(CycleChange {
             state: CycleState::Succeeded,
             reason: None,
             first_failed_at: cycle.first_failed_at,
@@ -300,7 +300,7 @@ fn waiting(
             codes: None,
             rule: None,
         }),
-        cycle: (!cycle.state.is_final() && cycle.state != cycle_state).then(|| CycleChange {
+        cycle: (!cycle.state.is_final() && cycle.state != cycle_state).then_some(CycleChange {
             state: cycle_state,
             reason: None,
             first_failed_at: cycle.first_failed_at,

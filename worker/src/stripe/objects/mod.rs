@@ -16,7 +16,6 @@ mod refund;
 mod tests;
 
 pub use charge::{Charge, ChargeRef};
-pub(super) use dispute::BalanceTransaction;
 pub use dispute::Dispute;
 pub use fields::{Fields, ShapeError};
 pub use list::Page;
