@@ -67,7 +67,7 @@ alter table firms enable row level security;
 alter table firms force row level security;
 create policy tenant on firms using (id = app.firm()) with check (id = app.firm());
 create policy scan on firms for select to quittance_scan using (true);
-grant select on firms, stripe_routes to quittance_scan;
+grant select on firms, stripe_routes, clock to quittance_scan;                 -- clock: its functions ask app.now()
 
 -- Inbox and queue belong to no firm at first: the programs that run them see all rows, everybody else one firm's.
 do $$
