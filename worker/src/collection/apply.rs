@@ -214,9 +214,10 @@ async fn write(
     // A card that was replaced while its predecessor was being declined need not wait for anyone.
     if let (Some(change), Some(CycleState::MethodRequired)) =
         (&observed.attempt, observed.cycle.as_ref().map(|c| c.state))
-        && cycles::method_refused(conn, at.firm, change.id).await? {
-            cycles::method_updated(conn, at.firm, cycle.client, at.now, at.cause).await?;
-        }
+        && cycles::method_refused(conn, at.firm, change.id).await?
+    {
+        cycles::method_updated(conn, at.firm, cycle.client, at.now, at.cause).await?;
+    }
     Ok(Applied {
         changed: !observed.is_nothing(),
         attempt: observed.attempt.as_ref().map(|a| a.state),

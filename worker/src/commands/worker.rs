@@ -2,12 +2,7 @@
 //!
 //! Starting is strict: what is missing is said in one line. Stopping is kind: SIGTERM drains, a second one ends it.
 
-use std::{
-    net::SocketAddr,
-    num::NonZeroUsize,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use serde_json::json;

@@ -61,7 +61,7 @@ enum Object {
     /// An intent whose creation is not recorded yet; its metadata names the cycle.
     NewIntent(CycleId, IntentSeen),
     Charge(SeenCharge),
-    Dispute(SeenDispute),
+    Dispute(Box<SeenDispute>),
     PaymentMethod(PaymentMethod),
 }
 
@@ -177,7 +177,7 @@ async fn fetch(
             let charge = event.facts["charge"].as_str().unwrap_or(object_id);
             Object::Charge(events::charge::fetch(cx, charge).await?)
         }
-        Family::Dispute => Object::Dispute(events::dispute::fetch(cx, object_id).await?),
+        Family::Dispute => Object::Dispute(Box::new(events::dispute::fetch(cx, object_id).await?)),
         Family::PaymentMethod => Object::PaymentMethod(events::payment_method::fetch(cx, object_id).await?),
     })
 }
