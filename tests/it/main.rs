@@ -1,5 +1,10 @@
 //! Stories through the real programs, named after what they prove.
 
+mod acme;
+mod charging;
 mod clock;
+mod crashes;
 mod documents;
+mod ladder;
 mod stripe_sim;
+mod unknown_outcomes;

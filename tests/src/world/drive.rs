@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 use super::{
     World,
@@ -11,6 +12,9 @@ use super::{
     postgres::Login,
     settle,
 };
+
+/// How long calls may take until they are held.
+const HOLD_LIMIT: Duration = Duration::from_secs(10);
 
 impl World {
     /// The operator's command with this world's environment, for runs that need it changed.
@@ -75,6 +79,22 @@ impl World {
             "the world does not settle",
             settle::settle(&self.db, &self.sim, limit).await,
         );
+    }
+
+    /// Waits until so many API calls are held at the simulator (faults `hold_before` and `hold_after`).
+    ///
+    /// # Panics
+    /// When they are not within ten seconds.
+    pub async fn until_held(&self, calls: u64) {
+        let deadline = Instant::now() + HOLD_LIMIT;
+        loop {
+            let held = must("the simulator does not answer", self.sim.held().await);
+            if held == calls {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{held} calls are held, not {calls}");
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Delivers an event of the test's own making; it must be accepted.

@@ -113,6 +113,23 @@ impl Sim {
         Ok(())
     }
 
+    /// How many API calls wait to be released.
+    ///
+    /// # Errors
+    /// As [`Sim::call`].
+    pub async fn held(&self) -> Result<u64> {
+        Ok(self.get("/faults").await?["holding"].as_u64().unwrap_or(0))
+    }
+
+    /// Lets every held call go.
+    ///
+    /// # Errors
+    /// As [`Sim::call`].
+    pub async fn release(&self) -> Result<()> {
+        self.post("/release", Value::Null).await?;
+        Ok(())
+    }
+
     /// How events are delivered: `{"paused", "drop_next", "duplicate", "double", "shuffle", "delay_ms", …}`.
     ///
     /// # Errors

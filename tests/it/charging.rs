@@ -1,0 +1,250 @@
+//! An issued invoice is charged: what it costs, in its currency, once, and it is paid when Stripe has captured the money.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tests::world::{World, WorldOptions};
+
+use crate::acme;
+
+/// How long a webhook may take to be stored.
+const SOON: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn s14_generated_invoices_are_charged_in_their_own_currency_and_too_small_ones_are_not() {
+    let world = World::start(WorldOptions::default()).await;
+    let clients = ["usa", "japan", "kuwait", "penny"];
+    acme::open_accounts(&world, &clients.map(|client| (client, &[][..]))).await;
+    let today = acme::today(&world).await;
+    let retainer = |client: &str, currency: &str, fee: &str| {
+        json!({
+            "external_id": format!("{client}-work"), "client": client, "pricing_mode": "package", "currency": currency,
+            "package_fee": fee, "package_fee_schedule": "annual", "period_anchor": "anniversary",
+            "starts_on": today, "signed": true,
+        })
+    };
+    let mut document = acme::document(&clients);
+    document["engagements"] = json!([
+        retainer("usa", "usd", "1234.50"),
+        retainer("japan", "jpy", "5000"),
+        retainer("kuwait", "kwd", "1.230"),
+        retainer("penny", "usd", "0.49"),
+    ]);
+    world.import(&document).await;
+    let run = world.json(&["generate-package-invoices"]).await;
+    assert_eq!(run["created"].as_array().unwrap().len(), 4, "{run}");
+    world.settle().await;
+
+    let paid = "paid succeeded: auto 0 succeeded";
+    acme::assert_outcomes(
+        &world,
+        &[
+            ("usa", paid),
+            ("japan", paid),
+            ("kuwait", paid),
+            ("penny", "sent paused"),
+        ],
+    )
+    .await;
+    let captured = world.sim.books().await.unwrap()["captured_minor"].clone();
+    assert_eq!(captured, json!({ "usd": 123_450, "jpy": 5_000, "kwd": 1_230 }));
+    for untouched in ["penny"] {
+        assert!(acme::creations(&world, untouched).await.is_empty(), "{untouched}");
+    }
+    let reasons = world
+        .texts(
+            "select c.external_id || ' ' || d.reason_code from decisions d join invoices i on i.id = d.subject_id
+               join clients c on c.id = i.client_id where d.kind = 'charge' and d.outcome = 'hold'",
+        )
+        .await;
+    assert_eq!(reasons, ["penny amount_below_minimum"]);
+    acme::assert_books_agree(&world).await;
+}
+
+#[tokio::test]
+async fn s2_money_that_is_processing_or_wants_the_customer_is_not_yet_paid() {
+    let world = World::start(WorldOptions::default()).await;
+    let clients = ["sepa", "bounced", "secure"];
+    acme::open_accounts(
+        &world,
+        &[
+            ("sepa", &["processing"]),
+            ("bounced", &["processing"]),
+            ("secure", &["authenticate"]),
+        ],
+    )
+    .await;
+    acme::bill(&world, &clients, "usd", "250.00").await;
+    world.settle().await;
+    acme::assert_outcomes(
+        &world,
+        &[
+            ("sepa", "processing in_flight: auto 0 processing"),
+            ("bounced", "processing in_flight: auto 0 processing"),
+            ("secure", "failed action_required: auto 0 declined"),
+        ],
+    )
+    .await;
+    assert_eq!(world.count("select count(*) from payments").await, 0);
+
+    for (client, outcome) in [("sepa", "succeed"), ("bounced", "insufficient_funds")] {
+        let (intent, _) = acme::intent(&world, client).await;
+        let settle = format!("/payment_intents/{intent}/settle");
+        world
+            .sim
+            .post(&settle, json!({ "outcome": outcome }))
+            .await
+            .unwrap();
+    }
+    world.settle().await;
+    acme::assert_outcomes(
+        &world,
+        &[
+            ("sepa", "paid succeeded: auto 0 succeeded"),
+            ("bounced", "failed retry_wait: auto 0 declined"),
+        ],
+    )
+    .await;
+    acme::assert_books_agree(&world).await;
+}
+
+#[tokio::test]
+async fn s3_nothing_is_paid_until_stripe_has_captured_it() {
+    let world = World::start(WorldOptions::default()).await;
+    acme::open_accounts(&world, &[("globex", &[])]).await;
+    world
+        .sim
+        .fault(json!({ "path": "/v1/payment_intents/*/confirm", "kind": "hold_before" }))
+        .await
+        .unwrap();
+    acme::bill(&world, &["globex"], "usd", "1000.00").await;
+    world.until_held(1).await;
+    acme::assert_outcomes(&world, &[("globex", "processing in_flight: auto 0 sent")]).await;
+    assert_eq!(world.count("select count(*) from payments").await, 0);
+    world.sim.release().await.unwrap();
+    world.settle().await;
+    acme::assert_outcomes(&world, &[("globex", "paid succeeded: auto 0 succeeded")]).await;
+    acme::assert_books_agree(&world).await;
+}
+
+#[tokio::test]
+async fn s4_only_what_is_still_open_is_charged() {
+    let world = World::start(WorldOptions::default()).await;
+    let clients = ["partly", "fully", "almost"];
+    acme::open_accounts(
+        &world,
+        &clients.map(|client| (client, &["insufficient_funds"][..])),
+    )
+    .await;
+    acme::bill(&world, &clients, "usd", "1000.00").await;
+    world.settle().await;
+    for (client, minor) in [("partly", 40_000), ("fully", 100_000), ("almost", 99_951)] {
+        pay_by_bank(&world, client, minor).await;
+    }
+    world.advance("3d").await;
+    world.settle().await;
+    acme::assert_outcomes(
+        &world,
+        &[
+            ("partly", "paid succeeded: auto 0 declined, retry 1 succeeded"),
+            ("fully", "paid canceled: auto 0 declined"),
+            ("almost", "partial paused: auto 0 declined"),
+        ],
+    )
+    .await;
+    assert_eq!(world.sim.captured_minor("usd").await.unwrap(), 60_000);
+    assert_eq!(acme::intent(&world, "partly").await.1["amount"], 60_000);
+    assert_eq!(acme::intent(&world, "fully").await.1["status"], "canceled");
+    acme::assert_books_agree(&world).await;
+}
+
+/// A transfer to the firm's bank account, as it will be recorded by hand.
+async fn pay_by_bank(world: &World, client: &str, minor: i64) {
+    let recorded = world
+        .texts(&format!(
+            "insert into payments (firm_id, id, client_id, invoice_id, method, external_ref, amount_minor, currency,
+                                   received_at, recorded_at, cause)
+             select i.firm_id, gen_random_uuid(), i.client_id, i.id, 'external', 'transfer of {client}', {minor}, i.currency,
+                    app.now(), app.now(), 'test'
+               from invoices i where i.external_id = '{client}-1' returning external_ref"
+        ))
+        .await;
+    assert_eq!(recorded.len(), 1);
+}
+
+#[tokio::test]
+async fn s5_one_payment_is_recorded_whether_the_webhook_comes_before_during_or_after_the_answer() {
+    let world = World::start(WorldOptions::default()).await;
+    let clients = ["before", "during", "after"];
+    acme::open_accounts(&world, &clients.map(|client| (client, &[][..]))).await;
+    let paid = "paid succeeded: auto 0 succeeded";
+
+    world
+        .sim
+        .webhooks(json!({ "before_response": true, "duplicate": 2 }))
+        .await
+        .unwrap();
+    acme::bill(&world, &["before"], "usd", "100.00").await;
+    world.settle().await;
+    acme::assert_outcomes(&world, &[("before", paid)]).await;
+
+    world
+        .sim
+        .webhooks(json!({ "before_response": false }))
+        .await
+        .unwrap();
+    let hold = json!({ "path": "/v1/payment_intents/*/confirm", "kind": "hold_after" });
+    world.sim.fault(hold).await.unwrap();
+    let stored = "select count(*) from stripe_events where type = 'payment_intent.succeeded'";
+    let so_far = world.count(stored).await;
+    acme::bill(&world, &["during"], "usd", "100.00").await;
+    world.until_held(1).await;
+    world.until(stored, so_far + 1, SOON).await;
+    world.sim.release().await.unwrap();
+    world.settle().await;
+    acme::assert_outcomes(&world, &[("during", paid)]).await;
+
+    world.sim.webhooks(json!({ "paused": true })).await.unwrap();
+    acme::bill(&world, &["after"], "usd", "100.00").await;
+    world.settle().await;
+    acme::assert_outcomes(&world, &[("after", paid)]).await;
+    let version = "select sum(version) from collection_cycles";
+    let settled = world.count(version).await;
+    world.sim.webhooks(json!({ "paused": false })).await.unwrap();
+    world.settle().await;
+    assert_eq!(
+        world.count(version).await,
+        settled,
+        "a webhook about something known changed it"
+    );
+
+    assert_eq!(world.count("select count(*) from payments").await, 3);
+    assert_eq!(
+        world
+            .count("select count(*) from audit_events where action = 'payment.succeeded'")
+            .await,
+        3
+    );
+    acme::assert_books_agree(&world).await;
+}
+
+#[tokio::test]
+async fn s10_an_invoice_that_is_charged_when_due_is_not_charged_before() {
+    let world = World::start(WorldOptions::default()).await;
+    acme::open_accounts(&world, &[("patient", &[])]).await;
+    let mut document = acme::document(&["patient"]);
+    document["firms"][0]["timezone"] = "Pacific/Kiritimati".into();
+    document["engagements"] = json!([{
+        "external_id": "patient-work", "client": "patient", "pricing_mode": "package", "currency": "usd",
+        "package_fee": "80.00", "package_fee_schedule": "one_time", "charge_timing": "on_due",
+        "starts_on": acme::today(&world).await, "signed": true,
+    }]);
+    world.import(&document).await;
+    world.json(&["generate-package-invoices"]).await;
+    let due = "select due_date::timestamp at time zone 'Pacific/Kiritimati' from invoices";
+    acme::go_to(&world, &format!("({due}) - interval '1 minute'")).await;
+    acme::assert_outcomes(&world, &[("patient", "sent scheduled")]).await;
+    acme::go_to(&world, &format!("({due})")).await;
+    acme::assert_outcomes(&world, &[("patient", "paid succeeded: auto 0 succeeded")]).await;
+    acme::assert_books_agree(&world).await;
+}

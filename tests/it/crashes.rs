@@ -1,0 +1,75 @@
+//! P3: a worker dies at the worst moments of a charge, and another one goes on where it left off.
+
+use serde_json::json;
+use tests::world::{World, WorldOptions};
+
+use crate::acme;
+
+/// The points at which the worker stands when it dies: the call, and whether it took effect before or after the death.
+const POINTS: [(&str, &str); 4] = [
+    ("/v1/payment_intents", "hold_before"),
+    ("/v1/payment_intents", "hold_after"),
+    ("/v1/payment_intents/*/confirm", "hold_before"),
+    ("/v1/payment_intents/*/confirm", "hold_after"),
+];
+
+#[tokio::test]
+async fn p3_kill_9_between_create_confirm_and_record_charges_once() {
+    let options = WorldOptions {
+        lease_secs: 5,
+        ..WorldOptions::default()
+    };
+    let mut world = World::start(options).await;
+    let clients = ["first", "second", "third", "fourth"];
+    acme::open_accounts(&world, &clients.map(|client| (client, &[][..]))).await;
+    // The first two creations and the first two confirmations stop, so each client stands at a point of its own.
+    for (path, kind) in POINTS {
+        let nth = if kind == "hold_before" { 1 } else { 2 };
+        let hold = json!({ "method": "POST", "path": path, "kind": kind, "nth": nth });
+        world.sim.fault(hold).await.unwrap();
+    }
+    // Nobody tells the second worker what the first one did.
+    world.sim.webhooks(json!({ "paused": true })).await.unwrap();
+    acme::bill(&world, &clients, "usd", "1000.00").await;
+    world.until_held(4).await;
+    world.add_worker().await;
+    world.kill9(0).await;
+    world.sim.release().await.unwrap();
+    acme::wait_for(&world, &clients, "paid").await;
+    for client in clients {
+        let (_, intent) = acme::intent(&world, client).await;
+        assert_eq!(intent["captured"], 100_000, "{client}");
+        assert_eq!(acme::confirmations(&world, client).await.len(), 1, "{client}");
+        acme::assert_outcomes(&world, &[(client, "paid succeeded: auto 0 succeeded")]).await;
+    }
+    acme::assert_books_agree(&world).await;
+
+    world.sim.webhooks(json!({ "paused": false })).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.count("select count(*) from payments").await, 4);
+    acme::assert_books_agree(&world).await;
+}
+
+#[tokio::test]
+async fn p3_kill_9_while_stripe_still_works_is_not_answered_by_a_second_confirmation() {
+    let options = WorldOptions {
+        lease_secs: 5,
+        ..WorldOptions::default()
+    };
+    let mut world = World::start(options).await;
+    acme::open_accounts(&world, &[("globex", &[])]).await;
+    let hold = json!({ "path": "/v1/payment_intents/*/confirm", "kind": "hold_before" });
+    world.sim.fault(hold).await.unwrap();
+    acme::bill(&world, &["globex"], "usd", "1000.00").await;
+    world.until_held(1).await;
+    world.add_worker().await;
+    world.kill9(0).await;
+    // The second worker looks the charge up, sees nothing yet, and does not guess.
+    world.settle().await;
+    acme::assert_outcomes(&world, &[("globex", "processing unknown: auto 0 unknown")]).await;
+    world.sim.release().await.unwrap();
+    acme::wait_for(&world, &["globex"], "paid").await;
+    assert_eq!(acme::confirmations(&world, "globex").await.len(), 1);
+    acme::assert_outcomes(&world, &[("globex", "paid succeeded: auto 0 succeeded")]).await;
+    acme::assert_books_agree(&world).await;
+}
