@@ -2,6 +2,7 @@
 //!
 //! A client is known by one name everywhere: `globex` has the customer `cus_globex`, the card `pm_globex`, the engagement
 //! `globex-work` and the invoice `globex-1`. What a story asserts it reads in Stripe's books and in our rows.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use serde_json::{Value, json};
 use tests::world::World;
@@ -60,6 +61,14 @@ pub async fn bill(world: &World, clients: &[&str], currency: &str, amount: &str)
         })
     });
     world.import(&document).await;
+}
+
+/// Nothing generates invoices but the story itself. A full hour that passes meanwhile would.
+pub async fn bill_by_hand_only(world: &World) {
+    let disabled = world
+        .texts("update schedules set enabled = false where name = 'generate_package_invoices' returning name")
+        .await;
+    assert_eq!(disabled.len(), 1);
 }
 
 /// Today by the business clock, in UTC.

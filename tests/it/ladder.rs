@@ -1,4 +1,5 @@
 //! What follows a declined charge: retries on day 3, 7 and 14, or waiting for the one who can help.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use serde_json::{Value, json};
 use tests::world::{World, WorldOptions};

@@ -5,6 +5,8 @@ mod charging;
 mod clock;
 mod crashes;
 mod documents;
+mod generation;
 mod ladder;
+mod refunds;
 mod stripe_sim;
 mod unknown_outcomes;

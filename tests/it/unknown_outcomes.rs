@@ -1,4 +1,5 @@
 //! P3: whatever happens to a call, the customer is charged once; what is not known is looked up and never sent again.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
