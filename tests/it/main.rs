@@ -1,12 +1,14 @@
 //! Stories through the real programs, named after what they prove.
 
 mod acme;
+mod cast;
 mod charging;
 mod clock;
 mod crashes;
 mod documents;
 mod generation;
 mod ladder;
+mod p2_exactly_once;
 mod refunds;
 mod stripe_sim;
 mod unknown_outcomes;

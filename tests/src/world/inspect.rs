@@ -38,7 +38,18 @@ impl World {
     pub async fn state_text(&self) -> String {
         must(
             "the state cannot be read",
-            state_text::render(&self.db, self.started_at).await,
+            state_text::render(&self.db, self.started_at, None).await,
+        )
+    }
+
+    /// As [`World::state_text`], of one firm only, named by its external id: many worlds in one.
+    ///
+    /// # Panics
+    /// When a table cannot be read.
+    pub async fn state_text_of(&self, firm: &str) -> String {
+        must(
+            "the state cannot be read",
+            state_text::render(&self.db, self.started_at, Some(firm)).await,
         )
     }
 

@@ -124,6 +124,8 @@ impl World {
             ("STRIPE_WEBHOOK_SECRET", options.webhook_secrets.join(",")),
             ("STRIPE_API_BASE", self.sim.base().to_owned()),
             ("STRIPE_TIMEOUT_SECS", options.stripe_timeout_secs.to_string()),
+            // The simulator sets no limit; Stripe's own for tests would only make stories slow.
+            ("STRIPE_RATE_PER_SEC", "1000".into()),
             ("JOB_LEASE_SECS", options.lease_secs.to_string()),
             ("SHUTDOWN_GRACE_SECS", options.grace_secs.to_string()),
             ("RUST_LOG", "info,sqlx=warn".into()),

@@ -50,13 +50,18 @@ const NOT_STATE: [&str; 9] = [
 /// Prefixes of ids that Stripe makes up. Customers and cards are named by the test itself and stay.
 const STRIPE_PREFIXES: [&str; 6] = ["pi_", "ch_", "py_", "re_", "dp_", "txn_"];
 
-/// Reads all tables and renders them; `start` is the zero of all times.
-pub(super) async fn render(pool: &PgPool, start: DateTime<Utc>) -> Result<String> {
+/// Reads all tables and renders them, or one firm's part of them; `start` is the zero of all times.
+pub(super) async fn render(pool: &PgPool, start: DateTime<Utc>, firm: Option<&str>) -> Result<String> {
     let mut names = Names::default();
     let mut text = String::new();
     for table in TABLES.into_iter().chain([MOVEMENTS]) {
-        let statement = format!("select to_jsonb(t) from {table} t");
+        let key = if table == "firms" { "id" } else { "firm_id" };
+        let statement = format!(
+            "select to_jsonb(t) from {table} t
+              where $1::text is null or {key} = (select id from firms where external_id = $1)"
+        );
         let rows: Vec<Value> = sqlx::query_scalar(AssertSqlSafe(statement))
+            .bind(firm)
             .fetch_all(pool)
             .await?;
         let mut rows: Vec<(String, Map<String, Value>)> = rows
