@@ -32,9 +32,30 @@ pub struct Metrics {
     pub commit: Histogram,
     /// Deliveries being worked on.
     pub in_flight: IntGauge,
+    /// Deliveries that wait for their commit.
+    pub waiting: IntGauge,
     /// Open connections of the public port.
     pub connections: IntGauge,
-    pool: IntGaugeVec,
+    /// Connections that committers keep.
+    pub committer_connections: IntGauge,
+    pool_connections: IntGauge,
+}
+
+/// Counts itself while it lives, also when the client goes away and the handler is dropped.
+pub struct Counted<'a>(&'a IntGauge);
+
+impl<'a> Counted<'a> {
+    /// One more, until dropped.
+    pub fn new(gauge: &'a IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Metrics {
@@ -54,13 +75,6 @@ impl Metrics {
         for result in results {
             requests.with_label_values(&[result]); // present from the start, so that a rate can be taken
         }
-        let pool = IntGaugeVec::new(
-            Opts::new(
-                "quittance_db_pool_connections",
-                "Connections to Postgres by state",
-            ),
-            &["state"],
-        )?;
         let build = IntGaugeVec::new(
             Opts::new("quittance_build_info", "What is running"),
             &["component", "version"],
@@ -70,7 +84,6 @@ impl Metrics {
             .set(1);
         registry.register(Box::new(build))?;
         registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(pool.clone()))?;
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
             let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
             registry.register(Box::new(histogram.clone()))?;
@@ -104,11 +117,22 @@ impl Metrics {
                 ACK_SECONDS,
             )?,
             in_flight: gauge("quittance_webhook_in_flight", "Deliveries being worked on")?,
+            waiting: gauge(
+                "quittance_webhook_waiting",
+                "Deliveries that wait for their commit",
+            )?,
             connections: gauge(
                 "quittance_webhook_connections",
                 "Open connections of the public port",
             )?,
-            pool,
+            committer_connections: gauge(
+                "quittance_db_committer_connections",
+                "Connections to Postgres that committers keep",
+            )?,
+            pool_connections: gauge(
+                "quittance_db_pool_connections",
+                "Further connections to Postgres, for probes and for committers that reconnect",
+            )?,
             registry,
         })
     }
@@ -124,13 +148,7 @@ impl Metrics {
     /// # Errors
     /// When a metric cannot be encoded: a bug.
     pub fn render(&self, pool: &sqlx::PgPool) -> prometheus::Result<Vec<u8>> {
-        let idle = pool.num_idle();
-        let open = usize::try_from(pool.size()).unwrap_or(usize::MAX);
-        for (state, count) in [("idle", idle), ("used", open.saturating_sub(idle))] {
-            self.pool
-                .with_label_values(&[state])
-                .set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
+        self.pool_connections.set(pool.size().into());
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

@@ -1,10 +1,11 @@
 //! Connections: how many, for how long, and how they end.
 //!
-//! The end has two phases, so that no request is cut off. While *draining*, everything is served as before, but each
-//! answer says `Connection: close`, so busy clients leave by themselves at a safe moment. Once *stopped*, nothing new
-//! is accepted, connections that idle are closed, and requests under way are finished.
+//! The end has three phases, so that no request is cut off. While *draining*, everything is served as before, but each
+//! answer says `Connection: close`, so busy clients leave by themselves at a safe moment. Once *stopped*, nothing new is
+//! accepted, and connections that were accepted a moment ago still have one to send their request. Then whatever idles
+//! is closed, and requests under way are finished.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use hyper::{
@@ -33,10 +34,8 @@ use crate::patience::{Patience, Patient, Progress};
 const MAX_BUFFER_BYTES: usize = 16 << 10;
 /// Pause after a failed `accept`, most likely for want of file descriptors: trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// When stopping, a connection that the kernel has accepted already is still taken if it shows up within this.
-const BACKLOG_PATIENCE: Duration = Duration::from_millis(5);
-/// Most connections taken from the backlog when stopping.
-const MAX_BACKLOG: usize = 1024;
+/// After the last connection was accepted, how long one that has sent nothing yet may still do so.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// One listening port.
 pub struct Server {
@@ -58,7 +57,12 @@ impl Server {
     /// Serves until stopped, and returns when the last request has been answered.
     pub async fn run(self) {
         let places = Arc::new(Semaphore::new(self.max_connections));
-        let graceful = GracefulShutdown::new();
+        let host = Host {
+            router: self.router,
+            connections: self.connections,
+            draining: self.draining,
+            graceful: GracefulShutdown::new(),
+        };
         loop {
             let next = async {
                 let place = Arc::clone(&places).acquire_owned().await;
@@ -66,7 +70,7 @@ impl Server {
             };
             tokio::select! {
                 (accepted, Ok(place)) = next => match accepted {
-                    Ok((stream, _)) => self.serve(stream, place, &graceful),
+                    Ok((stream, _)) => host.serve(stream, place),
                     Err(fault) => {
                         tracing::warn!(%fault, "a connection could not be accepted");
                         sleep(ACCEPT_PAUSE).await;
@@ -76,21 +80,43 @@ impl Server {
                 else => break, // the semaphore is never closed
             }
         }
-        for _ in 0..MAX_BACKLOG {
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                break;
-            };
-            match timeout(BACKLOG_PATIENCE, self.listener.accept()).await {
-                Ok(Ok((stream, _))) => self.serve(stream, place, &graceful),
-                Ok(Err(_)) | Err(_) => break,
-            }
+        if let Err(fault) = host.serve_backlog(self.listener, &places) {
+            tracing::debug!(%fault, "connections that waited to be accepted were not all taken");
         }
-        drop(self.listener);
-        drop(self.router);
-        graceful.shutdown().await;
+        let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
+        if timeout(LINGER, places.acquire_many(all)).await.is_err() {
+            tracing::debug!("some connections idle, or a request is under way");
+        }
+        host.graceful.shutdown().await;
+    }
+}
+
+/// Serves the connections of one port.
+struct Host {
+    router: Router,
+    connections: Option<IntGauge>,
+    draining: CancellationToken,
+    graceful: GracefulShutdown,
+}
+
+impl Host {
+    /// Takes what the kernel has accepted for us already, and closes the port right after, by direct system calls: what
+    /// arrives between the last of them and the close would be reset.
+    fn serve_backlog(&self, listener: TcpListener, places: &Arc<Semaphore>) -> io::Result<()> {
+        let listener = listener.into_std()?;
+        while let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            let (stream, _) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(none) if none.kind() == io::ErrorKind::WouldBlock => break,
+                Err(fault) => return Err(fault),
+            };
+            stream.set_nonblocking(true)?;
+            self.serve(TcpStream::from_std(stream)?, place);
+        }
+        Ok(())
     }
 
-    fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit, graceful: &GracefulShutdown) {
+    fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
         if let Err(fault) = stream.set_nodelay(true) {
             tracing::debug!(%fault, "TCP_NODELAY was refused");
         }
@@ -119,7 +145,7 @@ impl Server {
             .header_read_timeout(None)
             .max_buf_size(MAX_BUFFER_BYTES)
             .serve_connection(io, service);
-        let connection = graceful.watch(connection);
+        let connection = self.graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(fault) = connection.await {
                 tracing::debug!(%fault, "a connection ended early");

@@ -22,8 +22,12 @@ use crate::{
 
 /// Postgres must answer within this at start.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections beside the committers': one for probes.
-const SPARE_CONNECTIONS: usize = 1;
+/// Most pooled connections beside those that the committers keep: probes take turns, and each committer may be
+/// reconnecting.
+fn pooled(committers: usize) -> u32 {
+    u32::try_from(committers + 1).unwrap_or(u32::MAX)
+}
+
 /// Probes and scrapes need few.
 const MAX_ADMIN_CONNECTIONS: usize = 32;
 
@@ -145,7 +149,7 @@ async fn connect(settings: &Settings) -> Result<Db, Error> {
     let parsed = PgConnectOptions::from_str(url.expose_secret()).map_err(Error::MalformedUrl)?;
     let options = DbOptions {
         application_name: "quittance-ingress",
-        max_connections: u32::try_from(settings.committers + SPARE_CONNECTIONS).unwrap_or(u32::MAX),
+        max_connections: pooled(settings.committers),
         acquire_timeout: CONNECT_TIMEOUT,
         statement_timeout: COMMIT_DEADLINE,
     };

@@ -20,7 +20,7 @@ use crate::{
     body::{self, Budget},
     envelope::Event,
     inbox::Inbox,
-    metrics::Metrics,
+    metrics::{Counted, Metrics},
     reply::{Receipt, Rejection},
     signature::{Fault, Verifier},
 };
@@ -127,20 +127,4 @@ fn signature_header(headers: &HeaderMap) -> Result<&str, Rejection> {
         .get("stripe-signature")
         .ok_or(Rejection::MissingSignature)?;
     header.to_str().map_err(|_| Rejection::Signature(Fault::Invalid))
-}
-
-/// Counts itself while it lives, also when the client goes away and the handler is dropped.
-struct Counted<'a>(&'a prometheus::IntGauge);
-
-impl<'a> Counted<'a> {
-    fn new(gauge: &'a prometheus::IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }

@@ -18,10 +18,11 @@ use tokio::{
 
 use crate::{
     envelope::Event,
-    metrics::Metrics,
+    metrics::{Counted, Metrics},
     reply::{Receipt, Rejection},
 };
 use batch::Waiting;
+use committer::Committer;
 
 /// What Postgres has to commit an event. Later it is a 503, and Stripe delivers again.
 pub const COMMIT_DEADLINE: Duration = Duration::from_secs(5);
@@ -29,6 +30,7 @@ pub const COMMIT_DEADLINE: Duration = Duration::from_secs(5);
 /// Where handlers put events. The committers end when the last of these is gone and the queue is empty.
 pub struct Inbox {
     queue: mpsc::Sender<Waiting>,
+    metrics: Arc<Metrics>,
 }
 
 impl Inbox {
@@ -38,13 +40,11 @@ impl Inbox {
         let waiting = Arc::new(Mutex::new(waiting));
         let mut tasks = JoinSet::new();
         for _ in 0..committers {
-            tasks.spawn(committer::run(
-                db.clone(),
-                Arc::clone(&waiting),
-                Arc::clone(metrics),
-            ));
+            let committer = Committer::new(db.clone(), Arc::clone(metrics));
+            tasks.spawn(committer.run(Arc::clone(&waiting)));
         }
-        (Self { queue }, tasks)
+        let metrics = Arc::clone(metrics);
+        (Self { queue, metrics }, tasks)
     }
 
     /// Returns once the event and its job are committed, by this delivery or an earlier one.
@@ -59,6 +59,7 @@ impl Inbox {
                 mpsc::error::TrySendError::Full(_) => Rejection::Saturated,
                 mpsc::error::TrySendError::Closed(_) => Rejection::Unavailable,
             })?;
+        let _counted = Counted::new(&self.metrics.waiting);
         match timeout(COMMIT_DEADLINE, answered).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) | Err(_) => Err(Rejection::Unavailable), // the committer died, or it takes too long

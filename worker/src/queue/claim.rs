@@ -29,7 +29,8 @@ pub enum Opened {
 }
 
 /// Reads a job that is due, and notes that this worker is about to run it if it is of a transactional kind: the note
-/// is what rescue finds when the worker dies. One statement; the note is unlogged, so it costs no fsync.
+/// is what rescue finds when the worker dies. One statement; the note is unlogged, so it costs no fsync. A job that
+/// another worker has noted is left to it, or to rescue, which counts its death before the job runs again.
 ///
 /// # Errors
 /// When the database is away.
@@ -43,7 +44,8 @@ pub async fn open(pool: &PgPool, id: JobId, worker_id: &str, transactional: &[St
                  and not exists (select from jobs e where e.order_key = j.order_key and e.seq < j.seq
                                     and e.state in ('available', 'retryable', 'running') and e.run_at <= app.now()) as in_turn
             from jobs j
-           where j.id = $1 and j.state in ('available', 'retryable') and j.run_at <= app.now()),
+           where j.id = $1 and j.state in ('available', 'retryable') and j.run_at <= app.now()
+             and not exists (select from job_runs o where o.job_id = j.id and o.worker_id <> $2)),
         noted as (
           insert into job_runs (job_id, worker_id)
           select d.id, $2 from due d where d.in_turn and d.kind = any($3)

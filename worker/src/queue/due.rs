@@ -11,10 +11,13 @@ use uuid::Uuid;
 pub const REDISPATCH_SECS: f64 = 15.0;
 
 /// Firms looked at per round. Those beyond are next: the round starts where the last one ended.
-const FIRMS_PER_ROUND: i64 = 200;
+const FIRMS_PER_ROUND: i64 = 50;
 
 /// Ids that one firm may contribute per round.
-const FIRM_SHARE: i64 = 50;
+const FIRM_SHARE: i64 = 40;
+
+/// Due jobs of one firm looked at per round: more only matter when that many wait for others of their order key.
+const FIRM_SCAN: i64 = 500;
 
 /// Ids stamped per round: one short statement, and a lane that never jumps far.
 pub const BATCH: i64 = 200;
@@ -41,11 +44,23 @@ pub struct Due {
 /// worker that is faster than the commit would find the row locked and drop the id.
 ///
 /// Each firm's jobs are numbered by priority and age, and the round takes all firms' first ones before any second
-/// one. A job whose order key has an earlier due job, or a running one, waits for it.
+/// one. A job whose order key has an earlier due job, or a running one, waits for it; these two conditions are
+/// subqueries with a limit, because as anti-joins they would be planned over the whole backlog, which the index
+/// `jobs_due` otherwise lets us leave unread.
 ///
 /// # Errors
 /// When the database is away.
 pub async fn stamp(pool: &PgPool, queue: Queue, kinds: &[String], cursor: Cursor, room: i64) -> Result<Due> {
+    let mut tx = pool.begin().await?;
+    // A stamp that a crash of the database forgets is a redispatch, so it need not wait for the disk. And the index
+    // has the rows in the wanted order: a bitmap would read and sort the whole backlog for the first few, and compiling
+    // the statement takes longer than running it.
+    sqlx::query!(
+        "select set_config('synchronous_commit', 'off', true) as lazy, set_config('enable_bitmapscan', 'off', true) as ordered,
+                set_config('jit', 'off', true) as plain"
+    )
+    .fetch_one(&mut *tx)
+    .await?;
     let row = sqlx::query!(
         r#"
         with recursive
@@ -64,22 +79,26 @@ pub async fn stamp(pool: &PgPool, queue: Queue, kinds: &[String], cursor: Cursor
         visited as materialized (select firm_id from firm where firm_id is not null limit $6),
         candidate as (
           select x.* from moment m cross join visited v cross join lateral (
-            select j.id, j.firm_id, j.priority, j.run_at, j.seq from jobs j
-             where j.queue = $1 and j.firm_id = v.firm_id and j.state in ('available', 'retryable')
-               and j.run_at <= m.now and (j.dispatched_at is null or j.dispatched_at < m.lost_before) and j.kind = any($2)
-               and not exists (select from jobs r where r.order_key = j.order_key and r.state = 'running')
-               and not exists (select from jobs e where e.order_key = j.order_key and e.seq < j.seq
-                                  and e.state in ('available', 'retryable', 'running') and e.run_at <= m.now)
-             order by j.priority, j.run_at, j.seq limit $7) x
+            select d.id, d.firm_id, d.priority, d.run_at, d.seq from (
+              select j.id, j.firm_id, j.priority, j.run_at, j.seq, j.order_key from jobs j
+               where j.queue = $1 and j.firm_id = v.firm_id and j.state in ('available', 'retryable') and j.run_at <= m.now
+                 and (j.dispatched_at is null or j.dispatched_at < m.lost_before) and j.kind = any($2)
+               order by j.priority, j.run_at limit $8) d
+             where (select r.id from jobs r where r.order_key = d.order_key and r.state = 'running' limit 1) is null
+               and (select e.id from jobs e where e.order_key = d.order_key and e.seq < d.seq
+                       and e.state in ('available', 'retryable', 'running') and e.run_at <= m.now limit 1) is null
+             limit $7) x
           union all
           select y.* from moment m cross join lateral (
-            select j.id, j.firm_id, j.priority, j.run_at, j.seq from jobs j
-             where j.queue = $1 and j.firm_id is null and j.state in ('available', 'retryable')
-               and j.run_at <= m.now and (j.dispatched_at is null or j.dispatched_at < m.lost_before) and j.kind = any($2)
-               and not exists (select from jobs r where r.order_key = j.order_key and r.state = 'running')
-               and not exists (select from jobs e where e.order_key = j.order_key and e.seq < j.seq
-                                  and e.state in ('available', 'retryable', 'running') and e.run_at <= m.now)
-             order by j.priority, j.run_at, j.seq limit $4) y),
+            select d.id, d.firm_id, d.priority, d.run_at, d.seq from (
+              select j.id, j.firm_id, j.priority, j.run_at, j.seq, j.order_key from jobs j
+               where j.queue = $1 and j.firm_id is null and j.state in ('available', 'retryable') and j.run_at <= m.now
+                 and (j.dispatched_at is null or j.dispatched_at < m.lost_before) and j.kind = any($2)
+               order by j.firm_id, j.priority, j.run_at limit $8) d
+             where (select r.id from jobs r where r.order_key = d.order_key and r.state = 'running' limit 1) is null
+               and (select e.id from jobs e where e.order_key = d.order_key and e.seq < d.seq
+                       and e.state in ('available', 'retryable', 'running') and e.run_at <= m.now limit 1) is null
+             limit $4) y),
         ranked as (
           select c.*, row_number() over (partition by c.firm_id order by c.priority, c.run_at, c.seq) as turn
             from candidate c),
@@ -105,9 +124,11 @@ pub async fn stamp(pool: &PgPool, queue: Queue, kinds: &[String], cursor: Cursor
         REDISPATCH_SECS,
         FIRMS_PER_ROUND,
         FIRM_SHARE,
+        FIRM_SCAN,
     )
-    .fetch_one(pool)
+    .fetch_one(&mut *tx)
     .await?;
+    tx.commit().await?;
     Ok(Due {
         ids: row.ids.unwrap_or_default().into_iter().map(JobId).collect(),
         next: row

@@ -25,16 +25,14 @@ use apalis_redis::{Config, RedisStorage};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use serde::{Deserialize, Serialize};
 use shared::{ids::JobId, store::jobs::Queue};
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Interval, MissedTickBehavior, interval, sleep},
-};
+use tokio::{sync::OwnedSemaphorePermit, time::sleep};
 use tokio_util::sync::{CancellationToken, PollSemaphore};
 
-use super::{gate::lane_name, runner::Runner};
-
-/// How often an idle lane is looked at: the price of an empty look is one small script.
-const POLL_EVERY: Duration = Duration::from_millis(15);
+use super::{
+    bell::{Bell, Rhythm},
+    gate::lane_name,
+    runner::Runner,
+};
 
 /// apalis' own heartbeat, and how many may be missing before it hands a lane worker's ids to another.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -116,18 +114,26 @@ pub struct Receiver {
     queue: Queue,
     runner: Arc<Runner>,
     worker_id: String,
+    bell: Arc<Bell>,
     starts: AtomicU64,
 }
 
 impl Receiver {
-    /// For this queue's lane; every id goes to `runner`.
+    /// For this queue's lane, woken by `bell`; every id goes to `runner`.
     #[must_use]
-    pub fn new(redis: ConnectionManager, queue: Queue, runner: Arc<Runner>, worker_id: &str) -> Self {
+    pub fn new(
+        redis: ConnectionManager,
+        queue: Queue,
+        runner: Arc<Runner>,
+        worker_id: &str,
+        bell: Arc<Bell>,
+    ) -> Self {
         Self {
             redis,
             queue,
             runner,
             worker_id: worker_id.to_owned(),
+            bell,
             starts: AtomicU64::new(0),
         }
     }
@@ -170,7 +176,10 @@ impl Receiver {
     /// One life of the lane's worker, under a name of its own.
     async fn receive(&self, name: &str, stop: CancellationToken) -> String {
         let worker = WorkerBuilder::new(name.to_owned())
-            .backend(storage(self.redis.clone(), self.queue).poll_with_strategy(Ticker::every(POLL_EVERY)))
+            .backend(
+                storage(self.redis.clone(), self.queue)
+                    .poll_with_strategy(Ticker(Rhythm::new(self.bell.clone()))),
+            )
             .build(Slots {
                 free: PollSemaphore::new(self.runner.slots()),
                 held: None,
@@ -244,27 +253,17 @@ impl tower::Service<Task<Dispatch>> for Slots {
     }
 }
 
-/// Wakes the lane at a fixed rhythm and always leaves a waker behind.
-struct Ticker(Interval);
-
-impl Ticker {
-    fn every(period: Duration) -> Self {
-        let mut ticks = interval(period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self(ticks)
-    }
-}
+/// Wakes the lane at our own rhythm.
+struct Ticker(Rhythm);
 
 impl PollStrategy for Ticker {
     fn poll_drive(&mut self, cx: &mut Context<'_>, _: &PollSnapshot) -> Poll<Option<()>> {
-        let mut fired = false;
-        while self.0.poll_tick(cx).is_ready() {
-            fired = true;
-        }
-        if fired {
-            Poll::Ready(Some(()))
-        } else {
-            Poll::Pending
+        self.0.poll(cx).map(Some)
+    }
+
+    fn on_poll(&mut self, snapshot: &PollSnapshot) {
+        if snapshot.consecutive_ready > 0 {
+            self.0.found();
         }
     }
 }

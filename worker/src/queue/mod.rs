@@ -2,9 +2,10 @@
 //!
 //! A job: `job` (the two contracts), `retry` (when again), `registry` (who runs what).
 //! To Redis: `due` (what goes next), `relay` (takes it there), `gate` (one relay at a time, never too much), `nudge`.
-//! From Redis: `lane` (apalis), `runner` (one job, then its successor), `claim`, `transactional`, `external`,
+//! From Redis: `lane` (apalis), `bell` (when it looks), `runner` (one job, then its successor), `claim`, `transactional`, `external`,
 //! `unwind` (time limit, panics), `settle` (how it ended).
 //! Around it: `pool` (starts and stops all of it), `heartbeat`, `rescue`, `depth`, `health`.
+pub mod bell;
 pub mod claim;
 pub mod depth;
 pub mod due;
@@ -30,4 +31,4 @@ pub use registry::Registry;
 pub use retry::{Attempts, Retry, hours, minutes, secs};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,6 +12,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    bell::Bell,
     depth,
     health::Health,
     heartbeat::{self, Identity},
@@ -127,10 +128,11 @@ impl Pool {
 
     fn start_queues(&mut self, cx: &Context, registry: &Registry, redis: &ConnectionManager) {
         let (nudge, nudged) = watch::channel(());
-        self.intake
-            .spawn(nudge::listen(cx.db.pool().clone(), nudge, self.draining.clone()));
+        let mut bells = Vec::new();
         let who = &self.settings.identity;
         for (queue, pulse) in &self.health.relays {
+            let bell = Arc::new(Bell::default());
+            bells.push(bell.clone());
             let relay = Relay::new(
                 cx.db.pool().clone(),
                 redis.clone(),
@@ -139,6 +141,7 @@ impl Pool {
                 &who.id,
                 nudged.clone(),
                 pulse.clone(),
+                bell.clone(),
                 cx.metrics.clone(),
             );
             self.intake.spawn(relay.run(self.draining.clone()));
@@ -157,10 +160,13 @@ impl Pool {
                 .with_label_values(&[queue.as_str()])
                 .set(i64::try_from(who.concurrency).unwrap_or(i64::MAX));
             self.runners.push(runner.clone());
-            let receiver = Receiver::new(redis.clone(), *queue, runner, &who.id);
+            let receiver = Receiver::new(redis.clone(), *queue, runner, &who.id, bell);
             let stop = self.draining.clone();
             self.lanes.spawn(async move { receiver.run(stop).await });
         }
+        let pool = cx.db.pool().clone();
+        self.intake
+            .spawn(nudge::listen(pool, nudge, bells, self.draining.clone()));
     }
 
     /// Stops. See the file's head for the order.

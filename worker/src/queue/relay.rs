@@ -15,6 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    bell::Bell,
     due::{self, Cursor},
     gate::{Entry, Gate},
     health::Pulse,
@@ -72,6 +73,7 @@ pub struct Relay {
     kinds: Vec<String>,
     nudged: watch::Receiver<()>,
     pulse: Arc<Pulse>,
+    bell: Arc<Bell>,
     metrics: Arc<Metrics>,
     cursor: Cursor,
     slots: (usize, Option<Instant>),
@@ -89,6 +91,7 @@ impl Relay {
         worker_id: &str,
         nudged: watch::Receiver<()>,
         pulse: Arc<Pulse>,
+        bell: Arc<Bell>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -99,6 +102,7 @@ impl Relay {
             kinds,
             nudged,
             pulse,
+            bell,
             metrics,
             cursor: Cursor::START,
             slots: (0, None),
@@ -191,6 +195,7 @@ impl Relay {
             due::unstamp(&self.pool, &due.ids).await?;
             return Err(RoundError::Push(error));
         }
+        self.bell.ring();
         self.metrics
             .dispatched
             .with_label_values(&[self.queue.as_str()])

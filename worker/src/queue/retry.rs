@@ -76,7 +76,7 @@ impl Jitter {
     }
 
     /// A given one, capped at 1000.
-    #[must_use]
+    #[cfg(test)]
     pub const fn of(per_mille: u32) -> Self {
         Self(if per_mille > 1000 { 1000 } else { per_mille })
     }

@@ -12,7 +12,10 @@ use shared::{
     ids::JobId,
     store::{self, jobs::Queue},
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -29,6 +32,10 @@ use crate::{context::Context, metrics::Metrics};
 
 /// Jobs of one order key that are run in one go; then the slot is free for others.
 const LONGEST_CHAIN: usize = 50;
+
+/// A database that is away for longer than this is a new start for everybody.
+const LET_GO_TRIES: usize = 600;
+const LET_GO_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs the jobs of one queue.
 pub struct Runner {
@@ -126,6 +133,7 @@ impl Runner {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::warn!(job.id = %id, "job not run to its end, it will come again: {error}");
+                    self.let_go(id).await;
                     None
                 }
             };
@@ -138,6 +146,20 @@ impl Runner {
         let mut busy = self.busy.subscribe();
         let waited = busy.wait_for(|&running| running == 0).await;
         drop(waited);
+    }
+
+    /// Takes back the note of a run that could not be ended properly: nobody else may run the job while it is there.
+    async fn let_go(&self, id: JobId) {
+        for _ in 0..LET_GO_TRIES {
+            match claim::release(self.cx.db.pool(), id, self.worker_id()).await {
+                Ok(()) => return,
+                Err(error) => tracing::debug!(job.id = %id, "still noted as running: {error}"),
+            }
+            tokio::select! {
+                () = sleep(LET_GO_PAUSE) => {}
+                () = self.hard_stop() => return,
+            }
+        }
     }
 
     async fn one(&self, id: JobId) -> Result<Option<JobId>, store::Error> {

@@ -7,6 +7,10 @@ mod firms;
 mod schedule;
 mod ticks;
 
-#[cfg(test)]
-pub use fire::{Work, one_round};
 pub use fire::{register, run};
+
+#[cfg(test)]
+use fire::{Work, one_round};
+
+#[cfg(test)]
+mod tests;
