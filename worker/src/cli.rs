@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{charge, clock, doctor, events, generate, import, invoice, jobs, migrate, worker},
+    commands::{charge, client, clock, doctor, events, generate, import, invoice, jobs, migrate, worker},
     output::{Exit, Failure, Format},
 };
 
@@ -61,6 +61,8 @@ pub enum Command {
     Doctor(doctor::Args),
     /// List invoices, or show one with everything that happened to it.
     Invoice(invoice::Args),
+    /// Switch a client's automatic payment, or attach a card.
+    Client(client::Args),
     /// List the events that Stripe sent, or show one.
     Events(events::Args),
     /// List jobs, or show one.
@@ -83,6 +85,7 @@ impl Command {
             Command::ProcessRecurringCharges(args) => charge::run(args, format).await,
             Command::Doctor(args) => doctor::run(args, format).await,
             Command::Invoice(args) => invoice::run(args, format).await,
+            Command::Client(args) => client::run(args, format).await,
             Command::Events(args) => events::run(args, format).await,
             Command::Jobs(args) => jobs::run(args, format).await,
             Command::Clock(args) => clock::run(args, format).await,

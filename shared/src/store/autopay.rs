@@ -31,6 +31,45 @@ pub async fn lock_collection(conn: &mut PgConnection, firm: FirmId, client: Clie
     Ok(())
 }
 
+/// A client's automatic payment as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The client, by its `external_id` where it has one.
+    pub client: String,
+    /// Its customer at Stripe.
+    pub customer: Option<String>,
+    /// Whether it is on.
+    pub enabled: bool,
+    /// The card that it uses, or used last.
+    pub method_id: Option<PaymentMethodId>,
+    /// The same, by its Stripe id.
+    pub method: Option<String>,
+}
+
+/// Reads it and keeps others from changing it. Call after [`lock_collection`].
+///
+/// # Errors
+/// When the database is away, or this firm has no such client.
+pub async fn lock(conn: &mut PgConnection, firm: FirmId, client: ClientId) -> Result<State> {
+    let row = sqlx::query!(
+        r#"select coalesce(c.external_id, c.id::text) as "client!", c.stripe_customer_id, c.autopay_enabled,
+                  c.autopay_payment_method_id, m.stripe_payment_method_id as "method?"
+           from clients c left join payment_methods m on m.firm_id = c.firm_id and m.id = c.autopay_payment_method_id
+           where c.firm_id = $1 and c.id = $2 for no key update of c"#,
+        firm.0,
+        client.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(State {
+        client: row.client,
+        customer: row.stripe_customer_id,
+        enabled: row.autopay_enabled,
+        method_id: row.autopay_payment_method_id.map(PaymentMethodId),
+        method: row.method,
+    })
+}
+
 /// Switches it on, or to another card, and starts to collect what is open. Call after [`lock_collection`].
 ///
 /// # Errors

@@ -106,7 +106,7 @@ impl PaymentMethod {
     }
 }
 
-/// A client's card by its Stripe id.
+/// A client's card by its Stripe id or ours.
 ///
 /// # Errors
 /// When the database is away.
@@ -114,14 +114,14 @@ pub async fn find(
     conn: &mut PgConnection,
     firm: FirmId,
     client: ClientId,
-    stripe_id: &str,
+    reference: &str,
 ) -> Result<Option<PaymentMethod>> {
     let row = sqlx::query!(
         "select id, brand, last4, exp_month, exp_year, status from payment_methods
-          where firm_id = $1 and client_id = $2 and stripe_payment_method_id = $3",
+          where firm_id = $1 and client_id = $2 and (stripe_payment_method_id = $3 or id::text = $3)",
         firm.0,
         client.0,
-        stripe_id
+        reference
     )
     .fetch_optional(conn)
     .await?;

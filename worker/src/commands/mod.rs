@@ -1,6 +1,7 @@
 //! The operator commands, one per file: each a thin shell that parses, calls a function and shows its result.
 
 pub mod charge;
+pub mod client;
 pub mod clock;
 pub mod doctor;
 pub mod events;

@@ -1,7 +1,5 @@
 //! Clients of an import, their cards and their automatic payment: all may change, except the customer at Stripe.
 
-use uuid::Uuid;
-
 use super::{Counts, Import};
 use crate::{
     domain::import::{Autopay, CardReference, Client},
@@ -170,15 +168,8 @@ impl Import<'_> {
                 Ok(true)
             }
             Some(Autopay::On { payment_method, .. }) => {
-                let method: Option<Uuid> = sqlx::query_scalar!(
-                    "select id from payment_methods where firm_id = $1 and client_id = $2 and stripe_payment_method_id = $3",
-                    firm.0,
-                    stored.id.0,
-                    payment_method
-                )
-                .fetch_optional(&mut **self.tx)
-                .await?;
-                let method = PaymentMethodId(method.ok_or_else(|| super::dangling(payment_method))?);
+                let method = payment_methods::find(self.tx, firm, stored.id, payment_method).await?;
+                let method = method.ok_or_else(|| super::dangling(payment_method))?.id;
                 if stored.autopay && stored.method == Some(method) {
                     return Ok(false);
                 }

@@ -1,0 +1,259 @@
+//! `quittance client`: a client's automatic payment and its cards.
+//!
+//! What is being collected follows in the same transaction, exactly as in an import.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use shared::{
+    ids::{ClientId, FirmId},
+    store::{
+        Tx,
+        audit::{By, Cause},
+        autopay::{self, State},
+        cycles, jobs,
+        payment_methods::{self, Card, PaymentMethod},
+    },
+};
+use uuid::Uuid;
+
+use super::{find::find_client, open_db, operator};
+use crate::{
+    output::{Exit, Failure, Format},
+    stripe::{self, Client, Limiter, StripeConfig},
+};
+
+/// Arguments of `client`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Switch automatic payment on or off.
+    #[command(subcommand)]
+    Autopay(AutopayCommand),
+    /// The client's stored cards.
+    #[command(subcommand)]
+    PaymentMethod(MethodCommand),
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum AutopayCommand {
+    /// Collect this client's invoices by card; open ones are tried at once.
+    #[command(after_help = "Examples:
+  quittance client autopay on globex
+  quittance client autopay on cus_1 --payment-method pm_1 --reason 'new mandate of 3 March'")]
+    On {
+        /// UUID, external_id or Stripe customer.
+        client: String,
+        /// Which card; the one that is set unless told.
+        #[arg(long, value_name = "PM")]
+        payment_method: Option<String>,
+        /// Why, for the audit log.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Stop; retries that are planned are given up.
+    #[command(after_help = "Examples:\n  quittance client autopay off globex --reason 'pays by transfer'")]
+    Off {
+        /// UUID, external_id or Stripe customer.
+        client: String,
+        /// Why, for the audit log.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum MethodCommand {
+    /// Attach a card that Stripe keeps for this client; it is looked up there.
+    #[command(after_help = "Examples:\n  quittance client payment-method add globex pm_1")]
+    Add {
+        /// UUID, external_id or Stripe customer.
+        client: String,
+        /// Stripe's id of the card.
+        payment_method: String,
+    },
+}
+
+/// The result of every subcommand.
+#[derive(Debug, Serialize)]
+struct Shown {
+    client: String,
+    changed: bool,
+    autopay_enabled: bool,
+    autopay_payment_method: Option<String>,
+}
+
+/// Runs `client`.
+///
+/// # Errors
+/// When there is no such client or card, the change is refused, or the database or Stripe is away.
+pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
+    let reference = match &args.command {
+        Command::Autopay(AutopayCommand::On { client, .. } | AutopayCommand::Off { client, .. })
+        | Command::PaymentMethod(MethodCommand::Add { client, .. }) => client.clone(),
+    };
+    let db = open_db().await?;
+    let (firm, client) = find_client(&db, &reference).await?;
+    // Stripe is asked before a transaction is open.
+    let card = match &args.command {
+        Command::PaymentMethod(MethodCommand::Add { payment_method, .. }) => {
+            Some(fetch(payment_method).await?)
+        }
+        Command::Autopay(_) => None,
+    };
+    let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
+    let mut tx = db.firm(firm).await?;
+    autopay::lock_collection(&mut tx, firm, client).await?;
+    let before = autopay::lock(&mut tx, firm, client).await?;
+    let by = By {
+        actor: &actor,
+        cause: &cause,
+        at: tx.now(),
+    };
+    let changed = match (args.command, card) {
+        (
+            Command::Autopay(AutopayCommand::On {
+                payment_method,
+                reason,
+                ..
+            }),
+            _,
+        ) => {
+            let wanted = payment_method.as_deref().or(before.method.as_deref());
+            let method = usable(&mut tx, firm, client, wanted).await?;
+            let change = !before.enabled || before.method_id != Some(method.id);
+            if before.customer.is_none() {
+                return Err(Failure::refused(
+                    "no_customer",
+                    "the client has no customer at Stripe to be charged",
+                ));
+            }
+            if change {
+                autopay::switch_on(&mut tx, firm, client, method.id, reason.as_deref(), &by).await?;
+            }
+            change
+        }
+        (Command::Autopay(AutopayCommand::Off { reason, .. }), _) => {
+            if before.enabled {
+                autopay::switch_off(&mut tx, firm, client, reason.as_deref(), &by).await?;
+            }
+            before.enabled
+        }
+        (Command::PaymentMethod(_), Some(card)) => attach(&mut tx, firm, client, &before, &card, &by).await?,
+        (Command::PaymentMethod(_), None) => false,
+    };
+    jobs::nudge(&mut tx).await?;
+    let after = autopay::lock(&mut tx, firm, client).await?;
+    tx.commit().await?;
+    let shown = Shown {
+        client: after.client,
+        changed,
+        autopay_enabled: after.enabled,
+        autopay_payment_method: after.method,
+    };
+    out.show(&shown, describe)?;
+    Ok(Exit::Done)
+}
+
+/// The card to be charged from now on.
+async fn usable(
+    tx: &mut Tx,
+    firm: FirmId,
+    client: ClientId,
+    wanted: Option<&str>,
+) -> Result<PaymentMethod, Failure> {
+    let Some(wanted) = wanted else {
+        return Err(Failure::usage(
+            "the client has no card set: name one with --payment-method",
+        ));
+    };
+    let method = payment_methods::find(tx, firm, client, wanted).await?;
+    let method = method.ok_or_else(|| {
+        Failure::not_found(format!(
+            "{wanted:?} is no payment method of this client: add it first"
+        ))
+    })?;
+    if method.usable {
+        Ok(method)
+    } else {
+        Err(Failure::refused(
+            "method_unusable",
+            format!("{wanted:?} cannot be charged any more: name another card"),
+        ))
+    }
+}
+
+async fn fetch(id: &str) -> Result<stripe::PaymentMethod, Failure> {
+    let settings =
+        StripeConfig::from_env().map_err(|fault| Failure::new("configuration", fault.to_string()))?;
+    let client = settings
+        .rates_from_env()
+        .and_then(|rates| Client::new(&settings, Limiter::local(rates), Arc::new(())))
+        .map_err(|fault| Failure::new("configuration", fault.to_string()))?;
+    match client.payment_method(id).await {
+        Ok(method) => Ok(method),
+        Err(stripe::Error::NotFound { .. }) => Err(Failure::not_found(format!(
+            "Stripe knows no payment method {id:?} of this account"
+        ))),
+        Err(fault) => Err(Failure::new(
+            "stripe",
+            format!("Stripe cannot be asked about {id:?}: {fault}"),
+        )),
+    }
+}
+
+/// Attaches a card, or writes down what it looks like now. A client whose card it is and who waits for a better one is
+/// tried again.
+async fn attach(
+    tx: &mut Tx,
+    firm: FirmId,
+    client: ClientId,
+    before: &State,
+    found: &stripe::PaymentMethod,
+    by: &By<'_>,
+) -> Result<bool, Failure> {
+    if found.customer.is_none() || found.customer != before.customer {
+        return Err(Failure::refused(
+            "other_customer",
+            format!("Stripe keeps {} for another customer, or for none", found.id),
+        ));
+    }
+    let number = |value: Option<i64>| value.and_then(|n| i32::try_from(n).ok());
+    let card = Card {
+        brand: found.brand.as_deref(),
+        last4: found.last4.as_deref(),
+        exp_month: number(found.exp_month),
+        exp_year: number(found.exp_year),
+        fingerprint: found.fingerprint.as_deref(),
+    };
+    match payment_methods::find(tx, firm, client, &found.id).await? {
+        None => {
+            payment_methods::attach(tx, firm, client, &found.id, &card, by).await?;
+            Ok(true)
+        }
+        Some(stored) if stored.usable && stored.looks_like(&card) => Ok(false),
+        Some(stored) => {
+            payment_methods::update(tx, firm, client, stored.id, &card, by).await?;
+            if before.enabled && before.method_id == Some(stored.id) {
+                cycles::method_updated(tx, firm, client, by.at, by.cause).await?;
+            }
+            Ok(true)
+        }
+    }
+}
+
+fn describe(shown: &Shown) -> String {
+    let change = if shown.changed { "changed" } else { "as it was" };
+    match (shown.autopay_enabled, &shown.autopay_payment_method) {
+        (true, Some(method)) => format!(
+            "{}: {change}; automatic payment is on, with {method}\n",
+            shown.client
+        ),
+        (true, None) | (false, _) => format!("{}: {change}; automatic payment is off\n", shown.client),
+    }
+}
