@@ -4,6 +4,7 @@ mod acme;
 mod cast;
 mod charging;
 mod clock;
+mod commands;
 mod crashes;
 mod documents;
 mod generation;
