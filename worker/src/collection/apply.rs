@@ -82,7 +82,8 @@ pub async fn technical(
     write(conn, at, cycle, None, &observed, request_id).await
 }
 
-/// Records that nobody knows how the open attempt ended, and has it looked up.
+/// Records that nobody knows how the open attempt ended, and has it looked up. One that an event has seen under way
+/// meanwhile keeps what is known of it.
 ///
 /// # Errors
 /// When the database is away or a guard refuses.
@@ -93,7 +94,8 @@ pub async fn unknown(
     attempt: &AttemptView,
     request_id: Option<&str>,
 ) -> Result<Applied, JobError> {
-    if attempt.state != AttemptState::Unknown {
+    let is_unknown = matches!(attempt.state, AttemptState::Sent | AttemptState::Unknown);
+    if attempt.state == AttemptState::Sent {
         let outcome = AttemptOutcome {
             request_id,
             ..AttemptOutcome::default()
@@ -109,7 +111,7 @@ pub async fn unknown(
         )
         .await?;
     }
-    if !cycle.view.state.is_final() && cycle.view.state != CycleState::Unknown {
+    if is_unknown && !cycle.view.state.is_final() && cycle.view.state != CycleState::Unknown {
         let change = CycleChange {
             state: CycleState::Unknown,
             reason: None,
@@ -121,7 +123,11 @@ pub async fn unknown(
     cycles::enqueue_reconcile(conn, at.firm, cycle, attempt.id, at.now + UNKNOWN_LOOKUP).await?;
     Ok(Applied {
         changed: true,
-        attempt: Some(AttemptState::Unknown),
+        attempt: Some(if is_unknown {
+            AttemptState::Unknown
+        } else {
+            attempt.state
+        }),
     })
 }
 

@@ -18,6 +18,7 @@ use crate::{
     collection::{self, At},
     context::Context,
     queue::{Attempts, Claim, ExternalJob, JobError, Outcome, Retry, hours, secs},
+    stripe,
 };
 
 /// See the head of this file.
@@ -54,7 +55,17 @@ impl ExternalJob for ReconcilePayment {
             return Err(JobError::fail("an attempt was sent without a PaymentIntent"));
         };
 
-        let seen = collection::intent_seen(&cx.stripe.payment_intent(intent).await?)?;
+        let seen = match cx.stripe.payment_intent(intent).await {
+            Ok(seen) => collection::intent_seen(&seen)?,
+            // Gone, or not to be read by this key: a person must look, and until then so do we.
+            Err(error) if error.class() == stripe::Class::Fail => {
+                return Ok(Outcome::Snooze {
+                    until: next_look(asked.sent_at.unwrap_or(asked_at), asked_at),
+                    reason: error.to_string(),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
 
         let mut tx = cx.db.firm(firm).await?;
         claim.guard(&mut tx).await?;
