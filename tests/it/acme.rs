@@ -53,14 +53,23 @@ pub async fn bill(world: &World, clients: &[&str], currency: &str, amount: &str)
             "hourly_rate": "100", "starts_on": "2020-01-01", "signed": true,
         })
     });
-    document["invoices"] = each(&|client| {
-        json!({
-            "external_id": format!("{client}-1"), "client": client, "engagement": format!("{client}-work"),
-            "currency": currency, "issue_date": "2020-01-01", "due_date": "2099-12-31", "autopay_opt_in": true,
-            "lines": [{ "kind": "hourly", "amount": amount }],
-        })
-    });
+    document["invoices"] = each(&|client| invoice(client, 1, currency, amount));
     world.import(&document).await;
+}
+
+/// Imports a second invoice, in dollars, for a client that has one.
+pub async fn bill_again(world: &World, client: &str, amount: &str) {
+    world
+        .import(&json!({ "invoices": [invoice(client, 2, "usd", amount)] }))
+        .await;
+}
+
+fn invoice(client: &str, number: u32, currency: &str, amount: &str) -> Value {
+    json!({
+        "external_id": format!("{client}-{number}"), "client": client, "engagement": format!("{client}-work"),
+        "currency": currency, "issue_date": "2020-01-01", "due_date": "2099-12-31", "autopay_opt_in": true,
+        "lines": [{ "kind": "hourly", "amount": amount }],
+    })
 }
 
 /// Nothing generates invoices but the story itself. A full hour that passes meanwhile would.
@@ -99,6 +108,11 @@ pub async fn replace_card(world: &World, client: &str, card: &str, script: &[&st
         .customer_with_card(&customer, card, script)
         .await
         .unwrap();
+    use_card(world, client, card).await;
+}
+
+/// Has a client's automatic payment use a card, whether or not Stripe knows it, by an import.
+pub async fn use_card(world: &World, client: &str, card: &str) {
     let mut document = document(&[client]);
     document["clients"][0]["payment_methods"] = json!([{ "stripe_payment_method_id": card }]);
     document["clients"][0]["autopay"]["payment_method"] = card.into();
@@ -121,6 +135,27 @@ pub enum Autopay {
     On,
     /// Nothing is collected any more.
     Off,
+}
+
+/// A transfer to the firm's bank account, as it will be recorded by hand.
+pub async fn pay_by_bank(world: &World, client: &str, minor: i64) {
+    let recorded = world
+        .texts(&format!(
+            "insert into payments (firm_id, id, client_id, invoice_id, method, external_ref, amount_minor, currency,
+                                   received_at, recorded_at, cause)
+             select i.firm_id, gen_random_uuid(), i.client_id, i.id, 'external', 'transfer of {client}', {minor}, i.currency,
+                    app.now(), app.now(), 'test'
+               from invoices i where i.external_id = '{client}-1' returning external_ref"
+        ))
+        .await;
+    assert_eq!(recorded.len(), 1);
+}
+
+/// Has the workers charge whatever is due, which is nothing.
+pub async fn assert_nothing_is_due(world: &World) {
+    let run = world.json(&["process-recurring-charges"]).await;
+    assert_eq!(run["charged"], json!([]));
+    world.settle().await;
 }
 
 /// What became of a client's invoices: status, state of its collection, and every attempt by trigger, step and state:

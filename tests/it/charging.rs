@@ -140,7 +140,7 @@ async fn s4_only_what_is_still_open_is_charged() {
     acme::bill(&world, &clients, "usd", "1000.00").await;
     world.settle().await;
     for (client, minor) in [("partly", 40_000), ("fully", 100_000), ("almost", 99_951)] {
-        pay_by_bank(&world, client, minor).await;
+        acme::pay_by_bank(&world, client, minor).await;
     }
     world.advance("3d").await;
     world.settle().await;
@@ -157,20 +157,6 @@ async fn s4_only_what_is_still_open_is_charged() {
     assert_eq!(acme::intent(&world, "partly").await.1["amount"], 60_000);
     assert_eq!(acme::intent(&world, "fully").await.1["status"], "canceled");
     acme::assert_books_agree(&world).await;
-}
-
-/// A transfer to the firm's bank account, as it will be recorded by hand.
-async fn pay_by_bank(world: &World, client: &str, minor: i64) {
-    let recorded = world
-        .texts(&format!(
-            "insert into payments (firm_id, id, client_id, invoice_id, method, external_ref, amount_minor, currency,
-                                   received_at, recorded_at, cause)
-             select i.firm_id, gen_random_uuid(), i.client_id, i.id, 'external', 'transfer of {client}', {minor}, i.currency,
-                    app.now(), app.now(), 'test'
-               from invoices i where i.external_id = '{client}-1' returning external_ref"
-        ))
-        .await;
-    assert_eq!(recorded.len(), 1);
 }
 
 #[tokio::test]

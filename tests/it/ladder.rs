@@ -55,6 +55,7 @@ async fn s8_s9_a_soft_decline_is_retried_on_day_3_7_and_14_exactly_and_never_aga
             &format!("(select min(first_failed_at) + interval '{day} days' - interval '1 minute' from collection_cycles)"),
         )
         .await;
+        acme::assert_nothing_is_due(&world).await;
         assert_eq!(confirmations(&world).await, before, "a charge before day {day}");
         acme::go_to(
             &world,
@@ -81,18 +82,61 @@ async fn s8_s9_a_soft_decline_is_retried_on_day_3_7_and_14_exactly_and_never_aga
         ],
     )
     .await;
-    world.advance("60d").await;
-    let run = world.json(&["process-recurring-charges"]).await;
-    assert_eq!(run["charged"], json!([]));
-    world.settle().await;
+    world.advance("31d").await;
+    acme::assert_nothing_is_due(&world).await;
     acme::assert_outcomes(&world, &[("umbrella", four)]).await;
     for (client, times) in [("umbrella", 4), ("initech", 3), ("stark", 4)] {
         acme::intent(&world, client).await;
         assert_eq!(acme::confirmations(&world, client).await.len(), times, "{client}");
     }
+    assert_the_invoice_tells_it(&world).await;
     let exhausted = "select count(*) from audit_events where action = 'retry.exhausted'";
     assert_eq!(world.count(exhausted).await, 1);
     acme::assert_books_agree(&world).await;
+}
+
+/// `invoice show` of the one who paid on day 7.
+async fn assert_the_invoice_tells_it(world: &World) {
+    let invoice = world.json(&["invoice", "show", "initech-1"]).await;
+    assert_eq!(invoice["status"], "paid");
+    assert_eq!(
+        (
+            &invoice["total_minor"],
+            &invoice["paid_minor"],
+            &invoice["open_minor"]
+        ),
+        (&json!(100_000), &json!(100_000), &json!(0))
+    );
+    let autopay = &invoice["autopay"];
+    assert_eq!(
+        json!([autopay["opt_in"], autopay["state"], autopay["next_charge_at"]]),
+        json!([true, "succeeded", null])
+    );
+    let (intent, _) = acme::intent(world, "initech").await;
+    let attempts: Vec<Value> = invoice["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|attempt| {
+            assert_eq!(attempt["stripe_payment_intent_id"], intent.as_str());
+            json!([
+                attempt["number"],
+                attempt["trigger"],
+                attempt["state"],
+                attempt["failure_class"],
+                attempt["decline_code"]
+            ])
+        })
+        .collect();
+    assert_eq!(
+        attempts,
+        [
+            json!([0, "auto", "declined", "soft", "insufficient_funds"]),
+            json!([1, "retry", "declined", "soft", "generic_decline"]),
+            json!([2, "retry", "succeeded", null, null]),
+        ]
+    );
+    assert_eq!(invoice["payments"].as_array().unwrap().len(), 1);
 }
 
 async fn confirmations(world: &World) -> usize {
@@ -162,7 +206,7 @@ async fn b24_a_hard_decline_waits_for_another_card_and_is_then_charged_at_once()
     acme::bill(&world, &clients, "usd", "1000.00").await;
     world.settle().await;
     world.advance("15d").await;
-    world.settle().await;
+    acme::assert_nothing_is_due(&world).await;
     let waiting = "failed method_required: auto 0 declined";
     acme::assert_outcomes(&world, &clients.map(|client| (client, waiting))).await;
 
@@ -237,7 +281,7 @@ async fn authentication_waits_for_the_customer_and_the_customers_own_payment_end
     pay_by_hand(&world, "late").await;
     world.settle().await;
     world.advance("20d").await;
-    world.settle().await;
+    acme::assert_nothing_is_due(&world).await;
     acme::assert_outcomes(
         &world,
         &[
@@ -289,7 +333,7 @@ async fn b13_autopay_switched_off_on_the_way_cancels_intent_and_retries() {
     world.sim.release().await.unwrap();
     world.settle().await;
     world.advance("20d").await;
-    world.settle().await;
+    acme::assert_nothing_is_due(&world).await;
     for client in waiting {
         acme::assert_outcomes(&world, &[(client, "sent canceled: auto 0 declined")]).await;
         assert_eq!(
@@ -310,5 +354,65 @@ async fn b13_autopay_switched_off_on_the_way_cancels_intent_and_retries() {
     )
     .await;
     assert_eq!(acme::intents(&world, "soft").await.len(), 2);
+    acme::assert_books_agree(&world).await;
+}
+
+#[tokio::test]
+async fn a_decline_is_classed_by_its_advice_its_code_and_by_what_became_of_the_card() {
+    let world = World::start(WorldOptions::default()).await;
+    let clients = ["unheard", "advised", "gone", "doubled", "twice"];
+    acme::open_accounts(
+        &world,
+        &[
+            ("advised", &[]),
+            ("unheard", &[]),
+            ("gone", &["insufficient_funds"]),
+            ("doubled", &["duplicate_transaction"]),
+            ("twice", &["lost_card"]),
+        ],
+    )
+    .await;
+    for (client, decline) in [
+        ("unheard", json!({ "decline_code": "invented_next_year" })),
+        (
+            "advised",
+            json!({ "decline_code": "insufficient_funds", "advice_code": "do_not_try_again" }),
+        ),
+    ] {
+        let script = json!({ "payment_method": format!("pm_{client}"), "script": [decline] });
+        world.sim.post("/cards", script).await.unwrap();
+    }
+    acme::bill(&world, &clients, "usd", "100.00").await;
+    world.settle().await;
+    let hard = "failed method_required: auto 0 declined";
+    acme::assert_outcomes(
+        &world,
+        &[
+            ("unheard", "failed retry_wait: auto 0 declined"),
+            ("advised", hard),
+            ("gone", "failed retry_wait: auto 0 declined"),
+            // Somebody may have paid already: a person looks before it is tried again.
+            ("doubled", "sent paused: auto 0 declined"),
+            ("twice", hard),
+        ],
+    )
+    .await;
+
+    // The next invoice of a client whose card is gone is not even tried with it, and one new card pays for both.
+    acme::bill_again(&world, "twice", "50.00").await;
+    world.settle().await;
+    acme::assert_outcomes(&world, &[("twice", &format!("{hard}; failed method_required"))]).await;
+    assert_eq!(acme::confirmations(&world, "twice").await.len(), 1);
+    acme::replace_card(&world, "twice", "pm_twice_2", &[]).await;
+    world.settle().await;
+    let both = "paid succeeded: auto 0 declined, method_updated 0 succeeded; paid succeeded: method_updated 0 succeeded";
+    acme::assert_outcomes(&world, &[("twice", both)]).await;
+
+    // A card that is not at Stripe any more is as good as lost.
+    acme::use_card(&world, "gone", "card_of_old").await;
+    world.advance("3d").await;
+    world.settle().await;
+    let gone = "failed method_required: auto 0 declined, retry 1 declined";
+    acme::assert_outcomes(&world, &[("gone", gone)]).await;
     acme::assert_books_agree(&world).await;
 }

@@ -10,6 +10,7 @@ mod documents;
 mod generation;
 mod ladder;
 mod p2_exactly_once;
+mod races;
 mod refunds;
 mod stripe_sim;
 mod unknown_outcomes;

@@ -54,8 +54,7 @@ async fn s13_refunds_at_the_dashboard_are_recorded_once_and_have_no_second_effec
 
     // What was given back is not collected again.
     world.advance("20d").await;
-    world.json(&["process-recurring-charges"]).await;
-    world.settle().await;
+    acme::assert_nothing_is_due(&world).await;
     acme::assert_outcomes(&world, &outcomes).await;
     assert_eq!(world.sim.captured_minor("usd").await.unwrap(), 400_000);
     let told = "select count(*) from audit_events where action = 'refund.succeeded'";

@@ -212,8 +212,7 @@ async fn p3_an_unknown_outcome_blocks_every_other_charge_until_it_is_seen() {
     acme::assert_outcomes(&world, &[("globex", unknown)]).await;
     world.advance("1m").await;
     world.settle().await;
-    let run = world.json(&["process-recurring-charges"]).await;
-    assert_eq!(run["charged"], json!([]));
+    acme::assert_nothing_is_due(&world).await;
     acme::assert_outcomes(&world, &[("globex", unknown)]).await;
 
     world.sim.release().await.unwrap();
@@ -259,5 +258,56 @@ async fn p3_a_call_that_takes_effect_long_after_we_gave_it_up_charges_nobody_twi
     )
     .await;
     assert_eq!(world.sim.captured_minor("usd").await.unwrap(), 200_000);
+    acme::assert_books_agree(&world).await;
+}
+
+#[tokio::test]
+async fn b20_a_payment_that_was_processing_is_looked_up_when_its_webhook_is_lost() {
+    let world = World::start(WorldOptions::default()).await;
+    let clients = ["cleared", "bounced", "called_off"];
+    acme::open_accounts(
+        &world,
+        &[
+            ("cleared", &["processing"]),
+            ("bounced", &["processing"]),
+            ("called_off", &["insufficient_funds"]),
+        ],
+    )
+    .await;
+    acme::bill(&world, &clients, "usd", "1000.00").await;
+    world.settle().await;
+    let lost = json!({ "drop_types": ["payment_intent.succeeded", "payment_intent.payment_failed"] });
+    world.sim.webhooks(lost).await.unwrap();
+    for (client, outcome) in [("cleared", "succeed"), ("bounced", "generic_decline")] {
+        let (intent, _) = acme::intent(&world, client).await;
+        let settle = format!("/payment_intents/{intent}/settle");
+        world
+            .sim
+            .post(&settle, json!({ "outcome": outcome }))
+            .await
+            .unwrap();
+    }
+    // And one whose intent somebody cancels at the dashboard.
+    let (intent, _) = acme::intent(&world, "called_off").await;
+    let url = format!("{}/v1/payment_intents/{intent}/cancel", world.sim.base());
+    let canceled = reqwest::Client::new()
+        .post(url)
+        .bearer_auth("sk_test_world")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(canceled.status(), 200);
+    world.settle().await;
+    world.advance("2h").await;
+    world.settle().await;
+    acme::assert_outcomes(
+        &world,
+        &[
+            ("cleared", "paid succeeded: auto 0 succeeded"),
+            ("bounced", "failed retry_wait: auto 0 declined"),
+            ("called_off", "sent canceled: auto 0 declined"),
+        ],
+    )
+    .await;
     acme::assert_books_agree(&world).await;
 }

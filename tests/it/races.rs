@@ -1,0 +1,156 @@
+//! Something changes between the decision to charge and the charge: at every step of it, the last word wins.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use serde_json::json;
+use tests::world::{World, WorldOptions};
+
+use crate::acme::{self, Autopay};
+
+/// Stops the next such call after it took effect.
+async fn hold_after(world: &World, method: &str, path: &str) {
+    let hold = json!({ "method": method, "path": path, "kind": "hold_after" });
+    world.sim.fault(hold).await.unwrap();
+}
+
+#[tokio::test]
+async fn b10_what_was_paid_or_switched_off_while_the_intent_was_made_is_not_charged() {
+    let world = World::start(WorldOptions::default()).await;
+    let clients = ["fully", "partly", "off"];
+    acme::open_accounts(&world, &clients.map(|client| (client, &[][..]))).await;
+    for _ in clients {
+        hold_after(&world, "POST", "/v1/payment_intents").await;
+    }
+    acme::bill(&world, &clients, "usd", "1000.00").await;
+    world.until_held(3).await;
+    acme::pay_by_bank(&world, "fully", 100_000).await;
+    acme::pay_by_bank(&world, "partly", 40_000).await;
+    acme::switch_autopay(&world, "off", Autopay::Off).await;
+    world.sim.release().await.unwrap();
+    world.settle().await;
+    acme::assert_outcomes(
+        &world,
+        &[
+            ("fully", "paid canceled: auto 0 canceled"),
+            ("partly", "paid succeeded: auto 0 canceled, auto 0 succeeded"),
+            ("off", "sent canceled: auto 0 canceled"),
+        ],
+    )
+    .await;
+    for client in ["fully", "off"] {
+        assert_eq!(
+            acme::intent(&world, client).await.1["status"],
+            "canceled",
+            "{client}"
+        );
+        assert!(acme::confirmations(&world, client).await.is_empty(), "{client}");
+    }
+    assert_eq!(world.sim.captured_minor("usd").await.unwrap(), 60_000);
+    acme::assert_books_agree(&world).await;
+}
+
+#[tokio::test]
+async fn b10_a_customer_who_pays_while_a_retry_is_being_made_pays_once() {
+    let world = World::start(WorldOptions::default()).await;
+    let clients = ["at_read", "at_confirm", "in_between"];
+    acme::open_accounts(
+        &world,
+        &clients.map(|client| (client, &["insufficient_funds"][..])),
+    )
+    .await;
+    acme::bill(&world, &clients, "usd", "1000.00").await;
+    world.settle().await;
+    world.sim.webhooks(json!({ "paused": true })).await.unwrap();
+    // One pays after the intent was read for the retry, one before the confirmation takes effect, one is at it.
+    let (at_read, _) = acme::intent(&world, "at_read").await;
+    let (at_confirm, _) = acme::intent(&world, "at_confirm").await;
+    let (in_between, _) = acme::intent(&world, "in_between").await;
+    hold_after(&world, "GET", &format!("/v1/payment_intents/{at_read}")).await;
+    let path = format!("/v1/payment_intents/{at_confirm}/confirm");
+    world
+        .sim
+        .fault(json!({ "path": path, "kind": "hold_before" }))
+        .await
+        .unwrap();
+    pay(&world, &in_between, "authenticate").await;
+    world.advance("3d").await;
+    world.until_held(2).await;
+    pay(&world, &at_read, "succeed").await;
+    pay(&world, &at_confirm, "succeed").await;
+    world.sim.release().await.unwrap();
+    acme::wait_for(&world, &["at_read", "at_confirm"], "paid").await;
+    assert!(
+        acme::outcome(&world, "in_between")
+            .await
+            .contains("retry 1 created")
+    );
+    pay(&world, &in_between, "succeed").await;
+    world.sim.webhooks(json!({ "paused": false })).await.unwrap();
+    world.settle().await;
+    for client in clients {
+        let paid = "paid succeeded: auto 0 declined, retry 1 succeeded";
+        acme::assert_outcomes(&world, &[(client, paid)]).await;
+        assert_eq!(
+            acme::intent(&world, client).await.1["captured"],
+            100_000,
+            "{client}"
+        );
+    }
+    acme::assert_books_agree(&world).await;
+}
+
+/// The customer pays on-session.
+async fn pay(world: &World, intent: &str, outcome: &str) {
+    let path = format!("/payment_intents/{intent}/pay");
+    let order = json!({ "payment_method": "pm_card_visa", "outcome": outcome });
+    world.sim.post(&path, order).await.unwrap();
+}
+
+#[tokio::test]
+async fn b13_autopay_switched_off_and_on_over_an_unknown_outcome_charges_once() {
+    let world = World::start(WorldOptions {
+        stripe_timeout_secs: 1,
+        ..WorldOptions::default()
+    })
+    .await;
+    let clients = ["took", "lost"];
+    acme::open_accounts(
+        &world,
+        &clients.map(|client| (client, &["insufficient_funds"][..])),
+    )
+    .await;
+    acme::bill(&world, &clients, "usd", "1000.00").await;
+    world.settle().await;
+    for (client, kind) in [("took", "reset_after"), ("lost", "reset_before")] {
+        let (intent, _) = acme::intent(&world, client).await;
+        let path = format!("/v1/payment_intents/{intent}/confirm");
+        world
+            .sim
+            .fault(json!({ "path": path, "kind": kind }))
+            .await
+            .unwrap();
+    }
+    world.sim.webhooks(json!({ "paused": true })).await.unwrap();
+    world.advance("3d").await;
+    world.settle().await;
+    for client in clients {
+        let unknown = "processing unknown: auto 0 declined, retry 1 unknown";
+        acme::assert_outcomes(&world, &[(client, unknown)]).await;
+        acme::switch_autopay(&world, client, Autopay::Off).await;
+        acme::switch_autopay(&world, client, Autopay::On).await;
+    }
+    acme::wait_for(&world, &clients, "paid").await;
+    // What had taken effect is kept; what had not is canceled, and the invoice is collected anew.
+    acme::assert_outcomes(
+        &world,
+        &[
+            ("took", "paid succeeded: auto 0 declined, retry 1 succeeded"),
+            (
+                "lost",
+                "paid succeeded: auto 0 declined, retry 1 canceled, auto 0 succeeded",
+            ),
+        ],
+    )
+    .await;
+    assert_eq!(world.sim.captured_minor("usd").await.unwrap(), 200_000);
+    acme::assert_books_agree(&world).await;
+}
