@@ -6,6 +6,7 @@ mod charging;
 mod clock;
 mod commands;
 mod crashes;
+mod disputes;
 mod documents;
 mod generation;
 mod ladder;

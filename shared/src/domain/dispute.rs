@@ -1,8 +1,9 @@
 //! How far a dispute is, whatever the order in which we hear of it, and what it did to the money.
 //!
-//! The status stays Stripe's word; kind and outcome are derived from all statuses seen. Both only move one way, so any
-//! order of snapshots, with any repetitions, ends the same. An inquiry that closes is `inquiry_closed` and never lost:
-//! no money moved. Money is booked from the dispute's balance transactions alone, and never from its outcome.
+//! The status stays Stripe's word; kind and outcome are derived from all statuses seen, the kind also from whether money
+//! was taken. Both only move one way, so any order of snapshots, with any repetitions, ends the same. An inquiry that
+//! closes is `inquiry_closed` and never lost: no money moved. Money is booked from the dispute's balance transactions
+//! alone, and never from its outcome.
 //!
 //! Known limit: a dispute that Stripe sends back from `under_review` to `needs_response` keeps showing `under_review`
 //! until it ends. Its deadline is copied from the fetched object by the caller and is not decided here.
@@ -76,6 +77,19 @@ pub struct Known {
 pub struct Seen {
     /// Its status.
     pub status: Status,
+    /// Whether any of its balance transactions took money: that proves a chargeback, however it ended.
+    pub took_money: bool,
+}
+
+impl Seen {
+    /// The kind that this snapshot proves.
+    fn kind(&self) -> Kind {
+        if self.took_money {
+            Kind::Chargeback
+        } else {
+            self.status.kind()
+        }
+    }
 }
 
 /// What a snapshot changes.
@@ -214,7 +228,7 @@ pub fn observe(current: Option<&Known>, seen: &Seen) -> Change {
     let Some(known) = current else {
         return Change::Apply {
             status: seen.status.clone(),
-            kind: seen.status.kind(),
+            kind: seen.kind(),
             outcome: seen.status.outcome(),
             opened: true,
             escalated: false,
@@ -226,7 +240,7 @@ pub fn observe(current: Option<&Known>, seen: &Seen) -> Change {
     {
         return Change::Contradicts { recorded, seen: new };
     }
-    let escalated = known.kind == Kind::Inquiry && seen.status.kind() == Kind::Chargeback;
+    let escalated = known.kind == Kind::Inquiry && seen.kind() == Kind::Chargeback;
     let advanced = known.outcome.is_none() && seen.status.progress() > known.status.progress();
     if !escalated && !advanced {
         return Change::AlreadyApplied;
@@ -338,11 +352,18 @@ mod tests {
         Status::parse(word)
     }
 
+    fn seen(word: &str) -> Seen {
+        Seen {
+            status: status(word),
+            took_money: false,
+        }
+    }
+
     /// Applies snapshots in order; gives the record and how often it opened, escalated and closed.
     fn run(words: &[&str]) -> (Option<Known>, [u32; 3]) {
         let (mut record, mut times) = (None, [0; 3]);
         for word in words {
-            match observe(record.as_ref(), &Seen { status: status(word) }) {
+            match observe(record.as_ref(), &seen(word)) {
                 Change::Apply {
                     status,
                     kind,
@@ -468,9 +489,21 @@ mod tests {
     }
 
     #[test]
+    fn a_prevented_dispute_that_took_money_was_a_chargeback_even_when_nothing_else_was_seen() {
+        let prevented = Seen {
+            took_money: true,
+            ..seen("prevented")
+        };
+        let Change::Apply { kind, outcome, .. } = observe(None, &prevented) else {
+            panic!("it is new");
+        };
+        assert_eq!((kind, outcome), (Kind::Chargeback, Some(Outcome::Withdrawn)));
+    }
+
+    #[test]
     fn a_second_and_different_end_is_pointed_out_and_changes_nothing() {
         let won = known("won", Kind::Chargeback, Some(Outcome::Won)).unwrap();
-        let change = observe(Some(&won), &Seen { status: Status::Lost });
+        let change = observe(Some(&won), &seen("lost"));
         assert_eq!(
             change,
             Change::Contradicts {
@@ -478,10 +511,7 @@ mod tests {
                 seen: Outcome::Lost
             }
         );
-        assert_eq!(
-            observe(Some(&won), &Seen { status: Status::Won }),
-            Change::AlreadyApplied
-        );
+        assert_eq!(observe(Some(&won), &seen("won")), Change::AlreadyApplied);
     }
 
     #[test]

@@ -71,6 +71,7 @@ pub async fn apply(tx: &mut Tx, at: At<'_>, seen: &SeenDispute) -> Result<bool, 
         known.as_ref(),
         &Seen {
             status: Status::parse(&dispute.status),
+            took_money: dispute.balance_transactions.iter().any(|txn| txn.amount < 0),
         },
     );
     let id = match (&change, &stored) {
