@@ -1,4 +1,5 @@
 //! The operator's commands: what they say, how they end, and what they leave alone.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod client;
 mod environment;
