@@ -122,7 +122,7 @@ pub enum JobError {
         /// What happened.
         message: String,
     },
-    /// Try again after this long.
+    /// The fault is not the job's: try again after this long, which uses up no attempt.
     #[error("{message}")]
     RetryAfter {
         /// How long.

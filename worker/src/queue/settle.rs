@@ -81,7 +81,13 @@ pub fn of_error(job: &Job, retry: &Retry, error: JobError, jitter: Jitter) -> Op
         JobError::Stale => return None,
         JobError::Fail { message } => return Some(failed("discarded", "failed", None, message)),
         JobError::Retry { message } => (retry.wait_after(job.attempt, jitter), message),
-        JobError::RetryAfter { delay, message } => (delay, message),
+        // The fault is not the job's (a refused key, a rate limit): waiting for it to pass uses up no attempt.
+        JobError::RetryAfter { delay, message } => {
+            return Some(Verdict {
+                attempt: job.attempt - 1,
+                ..failed("retryable", "retryable", Some(delay), message)
+            });
+        }
     };
     Some(if used_up {
         failed("discarded", "discarded", None, message)
@@ -211,4 +217,38 @@ pub async fn claimed(pool: &PgPool, claim: &Claim, verdict: &Verdict) -> Result<
     .fetch_optional(pool)
     .await?;
     Ok(Settled::of(next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::retry::Attempts, *};
+
+    #[test]
+    fn a_fault_that_is_not_the_jobs_uses_up_no_attempt_however_long_it_lasts() {
+        let now = DateTime::UNIX_EPOCH;
+        let job = Job {
+            id: JobId::new(),
+            firm_id: None,
+            kind: "any".into(),
+            payload: Value::Null,
+            attempt: 25,
+            max_attempts: 25,
+            created_at: now,
+            run_at: now,
+            traceparent: None,
+        };
+        let retry = Retry::exponential(Attempts(25), Duration::from_secs(1), Duration::from_secs(60));
+        let delay = Duration::from_secs(60);
+        let refused = JobError::RetryAfter {
+            delay,
+            message: "the key is refused".into(),
+        };
+        let verdict = of_error(&job, &retry, refused, Jitter::draw()).unwrap();
+        assert_eq!(
+            (verdict.state, verdict.attempt, verdict.wait),
+            ("retryable", 24, Some(delay))
+        );
+        let own = of_error(&job, &retry, JobError::retry("its own"), Jitter::draw()).unwrap();
+        assert_eq!((own.state, own.attempt), ("discarded", 25));
+    }
 }
