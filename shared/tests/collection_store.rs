@@ -55,7 +55,7 @@ impl Town {
             _ => format!("{server}/{name}"),
         };
         let all = PgPool::connect(&url).await.unwrap();
-        migrations::apply(&mut *all.acquire().await.unwrap())
+        migrations::apply(&mut all.acquire().await.unwrap())
             .await
             .unwrap();
         let worker = PgPoolOptions::new()

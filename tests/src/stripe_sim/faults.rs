@@ -85,7 +85,7 @@ impl Kind {
 pub struct Fault {
     /// Any method where nothing is said.
     pub method: Option<String>,
-    /// See [`matches`].
+    /// See [`fn@matches`].
     pub path: String,
     pub kind: Kind,
     /// Strikes first at the nth matching call, counted from 1.

@@ -1,6 +1,6 @@
 //! Collecting one invoice: may it be charged now, and what does a PaymentIntent that we saw mean?
 //!
-//! [`decide_charge`] is asked before every attempt, under the invoice's lock. [`observe`] is the one reducer for the
+//! [`decide_charge`] is asked before every attempt, under the invoice's lock. [`fn@observe`] is the one reducer for the
 //! answer of our own call, for webhooks and for lookups: whichever comes first wins, and the rest changes nothing.
 mod decide;
 mod observe;
