@@ -205,6 +205,17 @@ pub async fn wait_for(world: &World, clients: &[&str], status: &str) {
     panic!("not {status}: {:?}", world.texts(&others).await);
 }
 
+/// Until Stripe has captured this client's payment, whatever we know of it by then; 20 s at most.
+pub async fn until_captured(world: &World, client: &str) {
+    for _ in 0..400 {
+        if intent(world, client).await.1["captured"] != 0 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await; // between two looks at another process
+    }
+    panic!("nothing was captured from {client}");
+}
+
 /// A client's PaymentIntents at Stripe, oldest first.
 pub async fn intents(world: &World, client: &str) -> Vec<String> {
     let books = world.sim.books().await.unwrap();

@@ -74,6 +74,10 @@ async fn p3_a_confirmation_gone_wrong_in_any_way_charges_once_and_is_looked_up_n
         world.sim.fault(fault(kind, &path)).await.unwrap();
     }
     world.advance("3d").await;
+    // The business clock must not run ahead of an effect that comes late in real time.
+    for (kind, _) in FAULTS.iter().filter(|(_, effect)| *effect == Effect::Late) {
+        acme::until_captured(&world, &victim(kind)).await;
+    }
     acme::wait_for(&world, &clients, "paid").await;
 
     let once = "paid succeeded: auto 0 declined, retry 1 succeeded";
