@@ -42,6 +42,13 @@ impl Payer {
         }
     }
 
+    /// `count` clients of one firm.
+    pub fn crowd(firm: &str, count: usize) -> Vec<Self> {
+        (0..count)
+            .map(|n| Self::of(firm, &format!("{firm}{n:04}")))
+            .collect()
+    }
+
     /// SQL that picks this payer's invoice id.
     pub fn invoice_sql(&self) -> String {
         format!(

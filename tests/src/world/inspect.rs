@@ -99,6 +99,28 @@ impl World {
             get(self.worker_admin_ports[worker], path).await,
         )
     }
+
+    /// Polls a worker's metrics until the one of this name, labels included, is at least `wanted`.
+    ///
+    /// # Panics
+    /// When it is not within `limit`.
+    pub async fn until_metric(&self, worker: usize, name: &str, wanted: f64, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        loop {
+            let (_, metrics) = self.worker_admin(worker, "/metrics").await;
+            let found = metrics
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok());
+            if found.is_some_and(|found| found >= wanted) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "after {limit:?} {name} is {found:?}, not {wanted}"
+            );
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
 }
 
 pub(super) async fn get(port: u16, path: &str) -> Result<(u16, String)> {

@@ -147,8 +147,8 @@ impl World {
             .iter_mut()
             .map(|program| (program, self.ingress_admin_port));
         for (program, port) in workers.chain(ingress).filter_map(|(p, port)| {
-            // A program that a story has ended stays in the list and is not waited for.
-            p.is_running().then_some((p, port))
+            // A program that a story has ended or frozen stays in the list and is not waited for.
+            p.is_awake().then_some((p, port))
         }) {
             let deadline = Instant::now() + READY_LIMIT;
             loop {

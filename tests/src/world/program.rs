@@ -34,6 +34,7 @@ pub struct Program {
     name: String,
     child: Child,
     log: PathBuf,
+    frozen: bool,
     ended: Option<ExitStatus>,
 }
 
@@ -63,6 +64,7 @@ impl Program {
             name: name.to_owned(),
             child,
             log,
+            frozen: false,
             ended: None,
         })
     }
@@ -105,6 +107,11 @@ impl Program {
             .status()
             .map_err(io("running kill"))?;
         if status.success() || !self.is_running() {
+            self.frozen = match signal {
+                Signal::Stop => true,
+                Signal::Cont => false,
+                Signal::Term | Signal::Kill => self.frozen,
+            };
             Ok(())
         } else {
             Err(Error::Late(format!("{} could not be sent {signal:?}", self.name)))
@@ -117,6 +124,11 @@ impl Program {
             self.ended = self.child.try_wait().ok().flatten();
         }
         self.ended.is_none()
+    }
+
+    /// Whether it runs and was not frozen by us.
+    pub fn is_awake(&mut self) -> bool {
+        !self.frozen && self.is_running()
     }
 
     /// Waits for the end: the exit code, or minus the number of the signal that killed it.

@@ -1,0 +1,159 @@
+//! A steady stream of webhooks while something happens to the product: who was told what about which event.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tests::world::{Answer, Door, Error, World, event};
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Between two webhooks of one sender: the load, not a wait for anything.
+const PACE: Duration = Duration::from_millis(20);
+
+/// Webhooks on their way until [`Deliveries::end`].
+pub struct Deliveries {
+    senders: JoinSet<Vec<Told>>,
+    stop: CancellationToken,
+    answered: Arc<AtomicUsize>,
+}
+
+/// One event and what came of its delivery.
+pub struct Told {
+    /// As it was sent.
+    pub event: Value,
+    /// What the ingress said, or why it said nothing.
+    pub answer: Result<Answer, Error>,
+}
+
+impl Told {
+    /// The event's id.
+    pub fn id(&self) -> &str {
+        self.event["id"].as_str().unwrap()
+    }
+
+    /// Whether the ingress took responsibility.
+    pub fn is_acknowledged(&self) -> bool {
+        matches!(&self.answer, Ok(answer) if answer.status == 200)
+    }
+}
+
+/// An event of a type that nobody handles, of one of a hundred customers.
+pub fn beside_the_point(n: usize) -> Value {
+    let object = json!({ "id": format!("cus_{}", n % 100), "object": "customer" });
+    event("customer.updated", object)
+}
+
+impl Deliveries {
+    /// This many senders at a time, each with its own connection, until told to stop.
+    pub fn begin(world: &World, senders: usize) -> Self {
+        let (stop, answered) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::new(AtomicUsize::new(0));
+        let mut all = JoinSet::new();
+        for _ in 0..senders {
+            let door = Door::new(world.door.base().to_owned(), vec!["whsec_world".into()]);
+            all.spawn(send(door, stop.clone(), count.clone(), answered.clone()));
+        }
+        Self {
+            senders: all,
+            stop,
+            answered,
+        }
+    }
+
+    /// Waits until this many more have been answered, whatever the answer.
+    pub async fn pass(&self, more: usize, limit: Duration) {
+        let wanted = self.answered.load(Ordering::SeqCst) + more;
+        let reached = async {
+            let mut look = interval(PACE);
+            while self.answered.load(Ordering::SeqCst) < wanted {
+                look.tick().await;
+            }
+        };
+        tokio::time::timeout(limit, reached)
+            .await
+            .expect("the webhooks to be answered");
+    }
+
+    /// Lets every sender finish what it has begun.
+    pub async fn end(mut self) -> Vec<Told> {
+        self.stop.cancel();
+        let mut told = Vec::new();
+        while let Some(sender) = self.senders.join_next().await {
+            told.extend(sender.unwrap());
+        }
+        told
+    }
+}
+
+async fn send(
+    door: Door,
+    stop: CancellationToken,
+    count: Arc<AtomicUsize>,
+    answered: Arc<AtomicUsize>,
+) -> Vec<Told> {
+    let mut pace = interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = Vec::new();
+    while !stop.is_cancelled() {
+        pace.tick().await;
+        let event = beside_the_point(count.fetch_add(1, Ordering::SeqCst));
+        let answer = door.deliver(&event).await;
+        answered.fetch_add(1, Ordering::SeqCst);
+        told.push(Told { event, answer });
+    }
+    told
+}
+
+/// Every event that was acknowledged is in the inbox with its signed body and its one job. Returns how many were.
+pub async fn assert_acknowledged_is_stored(world: &World, told: &[Told]) -> usize {
+    let acknowledged: Vec<&str> = told
+        .iter()
+        .filter(|told| told.is_acknowledged())
+        .map(Told::id)
+        .collect();
+    let missing: Vec<String> = sqlx::query_scalar(
+        "select told from unnest($1::text[]) as told
+          where not exists (select from stripe_events e where e.stripe_event_id = told)
+             or not exists (select from stripe_event_bodies b where b.stripe_event_id = told)
+             or not exists (select from jobs j where j.kind = 'process_stripe_event' and j.dedupe_key = told)",
+    )
+    .bind(&acknowledged)
+    .fetch_all(&world.db)
+    .await
+    .unwrap();
+    assert_eq!(missing, Vec::<String>::new(), "acknowledged and not stored");
+    acknowledged.len()
+}
+
+/// Every stored event was looked at to its end; those of a [`Deliveries`] are nobody's.
+pub async fn assert_every_event_ended(world: &World) {
+    let open = world
+        .texts(
+            "select stripe_event_id || ' ' || e.state || ' ' || j.state
+               from stripe_events e join jobs j on j.kind = 'process_stripe_event' and j.dedupe_key = stripe_event_id
+              where e.state not in ('applied', 'ignored') or j.state <> 'completed'",
+        )
+        .await;
+    assert_eq!(open, Vec::<String>::new());
+}
+
+/// No job was begun a second time: none was counted twice, and none has cost a worker.
+pub async fn assert_every_job_ran_once(world: &World) {
+    let again = world
+        .texts(
+            "select format('%s %s %s attempt %s crashes %s', kind, dedupe_key, state, attempt, crashes)
+               from jobs where attempt > 1 or crashes > 0",
+        )
+        .await;
+    assert_eq!(again, Vec::<String>::new());
+}
