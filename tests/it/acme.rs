@@ -145,7 +145,8 @@ pub async fn pay_by_bank(world: &World, client: &str, minor: i64) {
                                    received_at, recorded_at, cause)
              select i.firm_id, gen_random_uuid(), i.client_id, i.id, 'external', 'transfer of {client}', {minor}, i.currency,
                     app.now(), app.now(), 'test'
-               from invoices i where i.external_id = '{client}-1' returning external_ref"
+               from invoices i where i.external_id = '{client}-1' and set_config('app.firm_id', i.firm_id::text, true) <> ''
+             returning external_ref"
         ))
         .await;
     assert_eq!(recorded.len(), 1);
