@@ -1,0 +1,24 @@
+//! Collection cycles and their attempts.
+//!
+//! Lock order: the invoice's row first, always ([`lock`] does it); everything about its collection is then still.
+mod attempts;
+mod change;
+mod cycle;
+mod enqueue;
+mod give_up;
+mod resume;
+mod start;
+mod sweep;
+mod words;
+
+pub use attempts::{
+    AttemptOrder, AttemptOutcome, NewAttempt, attempt_order, class_word, insert_attempt, mark_sent,
+    method_refused, update_attempt,
+};
+pub use change::{set_amount, set_intent, update_cycle};
+pub use cycle::{Cycle, charge_facts, lock, order_key};
+pub use enqueue::{CANCEL_INTENT, COLLECT, RECONCILE, enqueue_cancel, enqueue_reconcile, enqueue_send};
+pub use give_up::{cancel, cancel_live_cycles, take_back};
+pub use resume::{method_updated, resume_held};
+pub use start::start_if_autopay;
+pub use sweep::{AttemptReport, LiveCycle, attempts_of_jobs, due_or_stuck, enqueue_due, enqueue_lookups};
