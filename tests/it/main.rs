@@ -22,4 +22,5 @@ mod p6_schedules;
 mod races;
 mod refunds;
 mod stripe_sim;
+mod too_late;
 mod unknown_outcomes;

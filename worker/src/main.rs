@@ -5,6 +5,7 @@ mod cli;
 mod collection;
 mod commands;
 mod context;
+mod deadline;
 mod events;
 mod generation;
 mod jobs;

@@ -2,7 +2,8 @@
 //! Trigger: the invoice was issued, a step of the retry policy falls due, a card was replaced.
 //! Effect: at most one confirmation of the cycle's PaymentIntent.
 //! Idempotent: the attempt is written down before anything is sent; its key derives from its id; an attempt that was sent
-//! and whose end is not known is looked up, never sent again; one PaymentIntent captures at most once whatever we do.
+//! and whose end is not known is looked up, never sent again; what could not be sent at once is not sent at all; one
+//! PaymentIntent captures at most once whatever we do.
 //! Gives up: a decline moves the cycle on; our own faults pause it for a person; the rest is tried again.
 
 use std::time::Duration;
@@ -11,8 +12,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use shared::{
     domain::collection::{
-        AttemptState, AttemptView, ChargeDecision, CycleChange, CycleState, IntentStatus, Source,
-        decide_charge, decide_send,
+        AttemptState, AttemptView, ChargeDecision, CycleChange, CycleState, IntentStatus, NO_EFFECT_AFTER,
+        Source, decide_charge, decide_send,
     },
     domain::predicate::Predicate,
     ids::{AttemptId, FirmId},
@@ -30,8 +31,9 @@ use super::{CycleArgs, firm_of};
 use crate::{
     collection::{self, At},
     context::Context,
+    deadline::Deadline,
     queue::{Attempts, Claim, ExternalJob, JobError, Outcome, Retry, hours, secs},
-    stripe::{self, CreateIntent, IdempotencyKey, PaymentIntent},
+    stripe::{self, CreateIntent, IdempotencyKey, PaymentIntent, Permit},
 };
 
 /// See the head of this file.
@@ -39,6 +41,13 @@ pub struct CollectInvoice;
 
 /// How long an attempt waits while the client is paying the intent some other way.
 const UNDER_WAY_REST: TimeDelta = TimeDelta::minutes(10);
+
+/// Longest time from marking an attempt sent to its first byte on the wire; more than a turn and a connection take. With
+/// the longest call behind it, it ends before anybody may conclude that it was never sent.
+const SEND_WITHIN: Duration = Duration::from_secs(20);
+const _: () = assert!(
+    SEND_WITHIN.as_secs() + stripe::LONGEST_TIMEOUT.as_secs() < NO_EFFECT_AFTER.num_seconds().unsigned_abs()
+);
 
 /// Runs that prepare an attempt with the same key before it counts as technical.
 const SAME_KEY_RUNS: i32 = 3;
@@ -194,14 +203,15 @@ impl Run<'_> {
             Ok(Ready::UnderWay(seen)) => return self.under_way(&seen).await,
             Err(error) => return self.not_ready(error).await,
         };
-        if let Some(outcome) = self.mark_sent(attempt, &intent, &order).await? {
-            return Ok(outcome);
-        }
+        let permit = match self.mark_sent(attempt, &intent, &order).await? {
+            Marked::Sent(permit) => permit,
+            Marked::Unwanted(outcome) => return Ok(outcome),
+        };
         let key = IdempotencyKey::parse(&order.idempotency_key).map_err(|e| JobError::fail(e.to_string()))?;
         let answer = self
             .cx
             .stripe
-            .confirm_payment_intent(&intent, &order.stripe_payment_method, &key)
+            .confirm_payment_intent(&intent, &order.stripe_payment_method, &key, &permit)
             .await;
         self.record(&intent, answer).await
     }
@@ -248,7 +258,7 @@ impl Run<'_> {
         match self
             .cx
             .stripe
-            .update_payment_intent_amount(intent, amount, &key)
+            .update_payment_intent_amount(intent, amount, &key, &Permit::under(&self.claim.lease))
             .await
         {
             Ok(updated) => {
@@ -282,7 +292,7 @@ impl Run<'_> {
     }
 
     /// Looks once more, under the invoice's lock, whether the attempt is still wanted as it was decided; an attempt may
-    /// have waited here for days. From here on its outcome is looked up, never assumed. `Some` when it must not be sent.
+    /// have waited here for days. From here on its outcome is looked up, never assumed, and it is sent soon or not at all.
     ///
     /// An attempt that is still `created` was never sent, whatever its age: its key is as new as on the first day.
     async fn mark_sent(
@@ -290,7 +300,7 @@ impl Run<'_> {
         attempt: AttemptId,
         intent: &str,
         order: &AttemptOrder,
-    ) -> Result<Option<Outcome>, JobError> {
+    ) -> Result<Marked, JobError> {
         let mut tx = self.cx.db.firm(self.firm).await?;
         self.claim.guard(&mut tx).await?;
         let cycle = self.lock(&mut tx).await?;
@@ -306,26 +316,28 @@ impl Run<'_> {
                 cycles::enqueue_cancel(&mut tx, self.firm, &cycle, now).await?;
             }
             tx.commit().await?;
-            return Ok(Some(Outcome::AlreadyApplied(
+            return Ok(Marked::Unwanted(Outcome::AlreadyApplied(
                 "the attempt was settled before it was sent",
             )));
         };
         let facts = cycles::charge_facts(&mut tx, self.firm, cycle.id).await?;
         let (send, checks) = decide_send(&facts, order.method, order.amount, now);
-        let superseded = match send {
+        let marked = match send {
             Ok(()) => {
+                // Read before the row's own time, so that it ends before anybody's who counts from that.
+                let deadline = Deadline::after(SEND_WITHIN);
                 cycles::mark_sent(&mut tx, self.firm, attempt).await?;
-                None
+                Marked::Sent(Permit::under(&self.claim.lease).by(deadline))
             }
             Err(reason) => {
                 self.record_decision(&mut tx, &cycle, ("take_back", reason), &checks)
                     .await?;
                 cycles::take_back(&mut tx, self.firm, &cycle, unsent, now, reason, &self.cause).await?;
-                Some(Outcome::Done(json!({"superseded": reason})))
+                Marked::Unwanted(Outcome::Done(json!({"superseded": reason})))
             }
         };
         tx.commit().await?;
-        Ok(superseded)
+        Ok(marked)
     }
 
     async fn record_decision(
@@ -505,6 +517,14 @@ impl Run<'_> {
         let seen = self.cx.stripe.payment_intent(intent).await?;
         self.observe(&seen, Source::Lookup { asked_at }).await
     }
+}
+
+/// What the last look at an attempt came to.
+enum Marked {
+    /// It is marked sent, and may be sent while this holds.
+    Sent(Permit),
+    /// It must not be sent.
+    Unwanted(Outcome),
 }
 
 /// What stands before the confirmation.

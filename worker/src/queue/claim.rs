@@ -11,6 +11,7 @@ use shared::{
 use sqlx::PgPool;
 
 use super::job::{Claim, Job};
+use crate::deadline::{Deadline, Lease};
 
 /// What became of an id.
 #[derive(Debug)]
@@ -87,6 +88,7 @@ pub async fn open(pool: &PgPool, id: JobId, worker_id: &str, transactional: &[St
 /// # Errors
 /// [`Error::Conflict`] when another job of its order key is running; otherwise when the database is away.
 pub async fn take(pool: &PgPool, job: Job, worker_id: &str, lease: Duration) -> Result<Option<Claim>> {
+    let held_until = Deadline::after(lease);
     let fence = sqlx::query_scalar!(
         "update jobs set state = 'running', attempt = $3, fence = fence + 1, lease_owner = $2,
                 lease_until = clock_timestamp() + make_interval(secs => $4), started_at = app.now()
@@ -105,6 +107,7 @@ pub async fn take(pool: &PgPool, job: Job, worker_id: &str, lease: Duration) -> 
         job,
         fence,
         owner: worker_id.to_owned(),
+        lease: Lease::until(held_until),
     }))
 }
 
@@ -113,6 +116,7 @@ pub async fn take(pool: &PgPool, job: Job, worker_id: &str, lease: Duration) -> 
 /// # Errors
 /// When the database is away.
 pub async fn renew(pool: &PgPool, claim: &Claim, lease: Duration) -> Result<bool> {
+    let held_until = Deadline::after(lease);
     let done = sqlx::query!(
         "update jobs set lease_until = clock_timestamp() + make_interval(secs => $4)
           where id = $1 and fence = $2 and lease_owner = $3 and state = 'running'",
@@ -123,7 +127,11 @@ pub async fn renew(pool: &PgPool, claim: &Claim, lease: Duration) -> Result<bool
     )
     .execute(pool)
     .await?;
-    Ok(done.rows_affected() == 1)
+    let is_ours = done.rows_affected() == 1;
+    if is_ours {
+        claim.lease.renew(held_until);
+    }
+    Ok(is_ours)
 }
 
 /// Puts an id back: the relay may bring it again at once. The attempt is not counted. A row that is locked is being

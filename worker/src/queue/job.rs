@@ -16,7 +16,7 @@ use shared::{
 use sqlx::PgConnection;
 
 use super::retry::Retry;
-use crate::{context::Context, stripe};
+use crate::{context::Context, deadline::Lease, stripe};
 
 /// A job as its handler sees it.
 #[derive(Clone, Debug)]
@@ -61,6 +61,9 @@ pub struct Claim {
     pub fence: i64,
     /// The worker that claimed it.
     pub owner: String,
+    /// Until when the claim holds unless it is renewed, by our own clocks: what is done after that may come too late. Ends
+    /// no later than `lease_until` in the job's row, of which a frozen worker hears nothing.
+    pub lease: Lease,
 }
 
 impl Claim {

@@ -3,6 +3,7 @@
 //! | | after a POST | after a GET | again with the same key? |
 //! |---|---|---|---|
 //! | no connection, DNS, TLS | not sent | unavailable | yes |
+//! | not put on the wire in time | not sent | – | no |
 //! | timeout, connection lost, answer cut off | **unknown** | unavailable | GET only |
 //! | 2xx that is no JSON | **unknown** | unavailable | GET only |
 //! | 2xx without a needed field | **unknown** | invalid | no |
@@ -129,6 +130,14 @@ pub(super) fn no_answer(effect: Effect, failure: SendError) -> Failed {
                 request_id: None,
             },
             again: Again::AfterBackoff,
+        },
+        (SendError::TooLate(late), _) => Failed {
+            error: Error::NotSent {
+                reason: late.to_string(),
+                retry_after: None,
+                request_id: None,
+            },
+            again: Again::Never,
         },
         (SendError::Refused(reason), _) => Failed {
             error: Error::Invalid {

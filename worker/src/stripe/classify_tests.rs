@@ -9,6 +9,7 @@ use super::{
     classify::{Again, Failed, answer, misshapen, no_answer, out_of_turn},
     objects::ShapeError,
     operation::Effect::{self, Reads, Writes},
+    permit::TooLate,
     transport::{Response, SendError},
 };
 
@@ -186,11 +187,14 @@ fn no_answer_at_all() {
             SendError::TimedOut => SendError::TimedOut,
             SendError::Lost { .. } => lost(),
             SendError::Refused(reason) => SendError::Refused(reason.clone()),
+            SendError::TooLate(late) => SendError::TooLate(*late),
         };
         let (post, get) = (no_answer(Writes, failure), no_answer(Reads, again));
         assert_eq!((variant(&post.error), post.again), after_post);
         assert_eq!((variant(&get.error), get.again), after_get);
     }
+    let late = no_answer(Writes, SendError::TooLate(TooLate::Deadline));
+    assert_eq!((variant(&late.error), late.again), ("not sent", Again::Never));
     let refused = no_answer(Writes, SendError::Refused("no key".into()));
     assert_eq!(
         (variant(&refused.error), refused.again),

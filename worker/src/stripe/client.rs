@@ -28,8 +28,9 @@ use super::{
     error::Error,
     key::IdempotencyKey,
     objects::{Charge, Dispute, Page, PaymentIntent, PaymentMethod, Refund, StripeObject},
+    permit::Permit,
     retry,
-    transport::{Response, Transport},
+    transport::{Post, Response, Transport},
 };
 
 /// What a call comes back with.
@@ -103,11 +104,12 @@ impl Client {
             .customer(new.customer)
             .automatic_payment_methods(without_redirects())
             .metadata(metadata);
-        self.intent(Operation::CreatePaymentIntent, &request, Some(key))
+        self.intent(Operation::CreatePaymentIntent, &request, Some(Post::with(key)))
             .await
     }
 
-    /// Changes the amount of an intent that is not confirmed, such as after a part was paid otherwise.
+    /// Changes the amount of an intent that is not confirmed, such as after a part was paid otherwise. Not put on the wire once
+    /// its permit has ended: another worker may rely on another amount by then.
     ///
     /// # Errors
     /// See [`Error`].
@@ -116,15 +118,21 @@ impl Client {
         id: &str,
         amount: Money,
         key: &IdempotencyKey,
+        permit: &Permit,
     ) -> Call<PaymentIntent> {
         let request = UpdatePaymentIntent::new(checked(id)?)
             .amount(amount.minor())
             .currency(currency(amount));
-        self.intent(Operation::UpdatePaymentIntent, &request, Some(key))
-            .await
+        self.intent(
+            Operation::UpdatePaymentIntent,
+            &request,
+            Some(Post::with(key).under(permit)),
+        )
+        .await
     }
 
-    /// Charges: confirms the intent with a stored card while the customer is away. The one call that moves money.
+    /// Charges: confirms the intent with a stored card while the customer is away. The one call that moves money. Not put on
+    /// the wire once its permit has ended: that is [`Error::NotSent`].
     ///
     /// # Errors
     /// See [`Error`]; a declined card is [`Error::Declined`].
@@ -133,13 +141,18 @@ impl Client {
         id: &str,
         payment_method: &str,
         key: &IdempotencyKey,
+        permit: &Permit,
     ) -> Call<PaymentIntent> {
         let request = ConfirmPaymentIntent::new(checked(id)?)
             .payment_method(payment_method)
             .off_session(ConfirmPaymentIntentOffSession::Bool(true))
             .expand(vec!["latest_charge".to_owned()]);
-        self.intent(Operation::ConfirmPaymentIntent, &request, Some(key))
-            .await
+        self.intent(
+            Operation::ConfirmPaymentIntent,
+            &request,
+            Some(Post::with(key).under(permit)),
+        )
+        .await
     }
 
     /// Cancels an intent, so that nothing can be charged with it any more.
@@ -148,7 +161,7 @@ impl Client {
     /// See [`Error`]; one that has succeeded is [`Error::UnexpectedState`].
     pub async fn cancel_payment_intent(&self, id: &str, key: &IdempotencyKey) -> Call<PaymentIntent> {
         let request = CancelPaymentIntent::new(checked(id)?);
-        self.intent(Operation::CancelPaymentIntent, &request, Some(key))
+        self.intent(Operation::CancelPaymentIntent, &request, Some(Post::with(key)))
             .await
     }
 
@@ -252,9 +265,9 @@ impl Client {
         &self,
         operation: Operation,
         request: &(impl StripeRequest + Sync),
-        key: Option<&IdempotencyKey>,
+        post: Option<Post<'_>>,
     ) -> Call<PaymentIntent> {
-        let (mut intent, request_id) = self.call::<PaymentIntent>(operation, request, key).await?;
+        let (mut intent, request_id) = self.call::<PaymentIntent>(operation, request, post).await?;
         intent.request_id = request_id;
         Ok(intent)
     }
@@ -272,9 +285,9 @@ impl Client {
         &self,
         operation: Operation,
         request: &(impl StripeRequest + Sync),
-        key: Option<&IdempotencyKey>,
+        post: Option<Post<'_>>,
     ) -> Call<(T, Option<String>)> {
-        let Answer { value, request_id } = retry::bounded(|| self.attempt(operation, request, key)).await?;
+        let Answer { value, request_id } = retry::bounded(|| self.attempt(operation, request, post)).await?;
         self.check_mode(&value, request_id.as_ref())?;
         match T::parse(&value) {
             Ok(object) => Ok((object, request_id)),
@@ -287,7 +300,7 @@ impl Client {
         &self,
         operation: Operation,
         request: &(impl StripeRequest + Sync),
-        key: Option<&IdempotencyKey>,
+        post: Option<Post<'_>>,
     ) -> Result<Answer, classify::Failed> {
         let effect = operation.effect();
         let started = Instant::now();
@@ -297,7 +310,7 @@ impl Client {
             return Err(classify::out_of_turn(effect, saturated.retry_after));
         }
         let started = Instant::now();
-        match self.transport.send(request, key).await {
+        match self.transport.send(request, post).await {
             Ok(response) => {
                 self.note(operation, &response, started);
                 let value = classify::answer(effect, &response)?;

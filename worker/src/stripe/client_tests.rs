@@ -12,14 +12,16 @@ use shared::{
     ids::{AttemptId, CycleId},
     money::Money,
 };
+use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use super::{
-    Client, CreateIntent, Error, IdempotencyKey, Limiter, Observer, Operation, Rates, StripeConfig,
+    Client, CreateIntent, Error, IdempotencyKey, Limiter, Observer, Operation, Permit, Rates, StripeConfig,
     test_server::{
         Reply::{self, Answer, Cut, HangUp, Silence},
         Request, TestServer,
     },
 };
+use crate::deadline::{Deadline, Lease};
 
 const KEY: &str = "sk_test_do_not_print";
 
@@ -43,13 +45,22 @@ impl Log {
 }
 
 fn client_of(base: &reqwest::Url, timeout: Duration, log: Arc<Log>) -> Client {
+    client_at_rate(base, timeout, log, 1000)
+}
+
+fn client_at_rate(base: &reqwest::Url, timeout: Duration, log: Arc<Log>, per_sec: u32) -> Client {
     let config = StripeConfig {
         secret_key: KEY.into(),
         api_base: Some(base.clone()),
         timeout,
     };
-    let limiter = Limiter::local(Rates::of(Mode::Test, std::num::NonZeroU32::new(1000)));
+    let limiter = Limiter::local(Rates::of(Mode::Test, std::num::NonZeroU32::new(per_sec)));
     Client::new(&config, limiter, log).unwrap()
+}
+
+/// One that lasts longer than any test.
+fn permit() -> Permit {
+    Permit::under(&Lease::until(Deadline::after(Duration::from_secs(600))))
 }
 
 /// A server with this script, and a client of it.
@@ -91,11 +102,16 @@ async fn every_post_has_its_key_the_pinned_version_and_the_right_parameters() {
         .await
         .unwrap();
     client
-        .update_payment_intent_amount("pi_1", usd(500), &IdempotencyKey::update(attempt, usd(500)))
+        .update_payment_intent_amount(
+            "pi_1",
+            usd(500),
+            &IdempotencyKey::update(attempt, usd(500)),
+            &permit(),
+        )
         .await
         .unwrap();
     client
-        .confirm_payment_intent("pi_1", "pm_1", &IdempotencyKey::confirm(attempt))
+        .confirm_payment_intent("pi_1", "pm_1", &IdempotencyKey::confirm(attempt), &permit())
         .await
         .unwrap();
     client
@@ -207,7 +223,10 @@ async fn refused_post_is_repeated_with_the_same_key() {
     );
     let (server, client, log) = world([limited, ok(&intent())]).await;
     let key = IdempotencyKey::confirm(AttemptId::new());
-    client.confirm_payment_intent("pi_1", "pm_1", &key).await.unwrap();
+    client
+        .confirm_payment_intent("pi_1", "pm_1", &key, &permit())
+        .await
+        .unwrap();
     let keys: Vec<_> = server
         .requests()
         .iter()
@@ -217,6 +236,82 @@ async fn refused_post_is_repeated_with_the_same_key() {
     assert_eq!(
         log.lines(),
         ["confirm_payment_intent 429", "confirm_payment_intent 200"]
+    );
+}
+
+#[tokio::test]
+async fn p3_what_comes_too_late_is_not_put_on_the_wire_even_where_the_connection_stands() {
+    let ended = Deadline::after(Duration::ZERO);
+    for late in [
+        permit().by(ended),
+        Permit::under(&Lease::until(ended)),
+        Permit::under(&Lease::until(ended)).by(Deadline::after(Duration::from_secs(600))),
+    ] {
+        let (listener, log) = (
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            Arc::new(Log::default()),
+        );
+        let base = format!("http://{}", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let client = client_of(&base, Duration::from_secs(10), log.clone());
+        let key = IdempotencyKey::confirm(AttemptId::new());
+        let read_all = async {
+            let mut bytes = Vec::new();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_to_end(&mut bytes).await.unwrap();
+            bytes
+        };
+        let (answer, written) = tokio::join!(
+            client.confirm_payment_intent("pi_1", "pm_1", &key, &late),
+            tokio::time::timeout(Duration::from_secs(10), read_all)
+        );
+        let error = answer.unwrap_err();
+        assert!(matches!(error, Error::NotSent { .. }), "{error:?}");
+        assert_eq!(
+            written.expect("the connection was made, and was closed"),
+            b"",
+            "not even the head was written"
+        );
+        assert_eq!(log.lines(), ["confirm_payment_intent too_late"]);
+    }
+}
+
+#[tokio::test]
+async fn p3_a_repetition_or_a_turn_that_comes_too_late_is_not_taken() {
+    // Stripe asks for a second's patience, which is too long.
+    let limited = Answer(
+        429,
+        vec![("retry-after", "1")],
+        json!({ "error": { "code": "lock_timeout" } }).to_string(),
+    );
+    let soon = || permit().by(Deadline::after(Duration::from_millis(500)));
+    let (server, client, log) = world([limited, ok(&intent())]).await;
+    let key = IdempotencyKey::confirm(AttemptId::new());
+    let error = client
+        .confirm_payment_intent("pi_1", "pm_1", &key, &soon())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::NotSent { .. }), "{error:?}");
+    assert_eq!(server.requests().len(), 1);
+    assert_eq!(
+        log.lines(),
+        ["confirm_payment_intent 429", "confirm_payment_intent too_late"]
+    );
+
+    // The next turn comes a second after this one.
+    let (server, log) = (TestServer::start([ok(&intent())]).await, Arc::new(Log::default()));
+    let client = client_at_rate(&server.base, Duration::from_secs(10), log.clone(), 1);
+    client.payment_intent("pi_1").await.unwrap();
+    let error = client
+        .confirm_payment_intent("pi_1", "pm_1", &key, &soon())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::NotSent { .. }), "{error:?}");
+    assert_eq!(server.requests().len(), 1, "the lookup, and nothing else");
+    assert_eq!(
+        log.lines(),
+        ["retrieve_payment_intent 200", "confirm_payment_intent too_late"]
     );
 }
 
@@ -259,7 +354,7 @@ async fn outcome_that_nobody_knows_is_unknown_and_sent_once() {
         let (server, client, _) = world([reply]).await;
         let key = IdempotencyKey::confirm(AttemptId::new());
         let error = client
-            .confirm_payment_intent("pi_1", "pm_1", &key)
+            .confirm_payment_intent("pi_1", "pm_1", &key, &permit())
             .await
             .unwrap_err();
         assert!(matches!(error, Error::Unknown { .. }), "{error:?}");
@@ -274,7 +369,7 @@ async fn timeout_after_the_request_was_written_is_unknown() {
     let client = client_of(&server.base, Duration::from_millis(300), log.clone());
     let key = IdempotencyKey::confirm(AttemptId::new());
     let error = client
-        .confirm_payment_intent("pi_1", "pm_1", &key)
+        .confirm_payment_intent("pi_1", "pm_1", &key, &permit())
         .await
         .unwrap_err();
     assert_eq!(
@@ -333,7 +428,12 @@ async fn decline_is_an_answer_with_its_request_id() {
             "created": 1, "client_secret": "pi_1_secret_do_not_print" } } });
     let (_server, client, _) = world([Answer(402, vec![("request-id", "req_402")], body.to_string())]).await;
     let error = client
-        .confirm_payment_intent("pi_1", "pm_1", &IdempotencyKey::confirm(AttemptId::new()))
+        .confirm_payment_intent(
+            "pi_1",
+            "pm_1",
+            &IdempotencyKey::confirm(AttemptId::new()),
+            &permit(),
+        )
         .await;
     let error = error.unwrap_err();
     let Error::Declined(decline) = &error else {
@@ -350,7 +450,12 @@ async fn redirect_is_not_followed_with_our_key() {
     let target: &'static str = Box::leak(elsewhere.base.to_string().into_boxed_str());
     let (_server, client, _) = world([Answer(307, vec![("location", target)], String::new())]).await;
     let error = client
-        .confirm_payment_intent("pi_1", "pm_1", &IdempotencyKey::confirm(AttemptId::new()))
+        .confirm_payment_intent(
+            "pi_1",
+            "pm_1",
+            &IdempotencyKey::confirm(AttemptId::new()),
+            &permit(),
+        )
         .await;
     assert!(matches!(error, Err(Error::Unknown { .. })), "{error:?}");
     assert_eq!(elsewhere.connections(), 0);

@@ -42,8 +42,10 @@ pub enum ConfigError {
     Redis(#[source] redis::RedisError),
 }
 
-/// Bounds of `STRIPE_TIMEOUT_SECS`. A lookup concludes "no effect" only after longer than the upper one.
-const TIMEOUT_SECS: std::ops::RangeInclusive<u64> = 1..=60;
+/// The longest that one attempt of a call may take. A lookup concludes "no effect" only after longer than that.
+pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bounds of `STRIPE_TIMEOUT_SECS`.
+const TIMEOUT_SECS: std::ops::RangeInclusive<u64> = 1..=LONGEST_TIMEOUT.as_secs();
 
 impl StripeConfig {
     /// Reads `STRIPE_SECRET_KEY`, `STRIPE_API_BASE` and `STRIPE_TIMEOUT_SECS`.

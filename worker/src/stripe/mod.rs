@@ -6,7 +6,8 @@
 //! says whether anything may have happened.
 //!
 //! Read in this order: [`client`] (what can be asked), [`error`] (what can come back), `classify` (which answer is which),
-//! `transport` (one exchange), `retry` (when the same request is sent again), [`limiter`] (how fast).
+//! `transport` (one exchange), `permit` (until when it may be sent), `retry` (when the same request is sent again),
+//! [`limiter`] (how fast).
 pub mod client;
 pub mod config;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod observer;
 mod classify;
 mod key;
 mod operation;
+mod permit;
 mod retry;
 mod transport;
 
@@ -28,10 +30,11 @@ mod client_tests;
 mod test_server;
 
 pub use client::{Call, Client, CreateIntent, WebhookEndpoint};
-pub use config::StripeConfig;
+pub use config::{LONGEST_TIMEOUT, StripeConfig};
 pub use error::{Class, Decline, Error};
 pub use key::IdempotencyKey;
 pub use limiter::{Limiter, Rates};
 pub use objects::{Dispute, PaymentError, PaymentIntent, PaymentMethod, Refund};
 pub use observer::Observer;
 pub use operation::Operation;
+pub use permit::Permit;

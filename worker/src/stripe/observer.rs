@@ -6,7 +6,8 @@ use super::Operation;
 /// Told of every exchange with Stripe.
 pub trait Observer: Send + Sync {
     /// One attempt of a call ended. `code` is the HTTP status, or why there was none: `not_sent`, `timed_out`, `lost`,
-    /// `rate_limited` (it did not get its turn within our own limits). A short, fixed set, fit for a metric's label.
+    /// `rate_limited` (it did not get its turn within our own limits), `too_late`
+    /// (its permit had ended). A short, fixed set, fit for a metric's label.
     fn on_request(&self, operation: Operation, code: &str, elapsed: Duration);
 }
 

@@ -22,6 +22,7 @@ use stripe_shared::version::VERSION;
 use super::{
     config::{ConfigError, StripeConfig},
     key::IdempotencyKey,
+    permit::{Permit, PermittedBody, TooLate},
 };
 
 const STRIPE_VERSION: HeaderName = HeaderName::from_static("stripe-version");
@@ -43,6 +44,28 @@ pub(super) struct Transport {
     http: reqwest::Client,
     origin: String,
     timeout: Duration,
+}
+
+/// What a POST goes out with, beside its parameters.
+#[derive(Clone, Copy)]
+pub(super) struct Post<'a> {
+    key: &'a IdempotencyKey,
+    permit: Option<&'a Permit>,
+}
+
+impl<'a> Post<'a> {
+    /// This key, at any time.
+    pub(super) fn with(key: &'a IdempotencyKey) -> Self {
+        Self { key, permit: None }
+    }
+
+    /// Only while the permit holds.
+    pub(super) fn under(self, permit: &'a Permit) -> Self {
+        Self {
+            permit: Some(permit),
+            ..self
+        }
+    }
 }
 
 /// An answer, whatever it says.
@@ -69,6 +92,9 @@ pub(super) enum SendError {
     /// We do not send such a request.
     #[error("{0}")]
     Refused(String),
+    /// Its permit ended before it was put on the wire.
+    #[error(transparent)]
+    TooLate(TooLate),
     /// The timeout passed after it may have been sent.
     #[error("no answer within the timeout")]
     TimedOut,
@@ -85,7 +111,7 @@ impl SendError {
     pub(super) fn into_request_id(self) -> Option<String> {
         match self {
             Self::Lost { request_id, .. } => request_id,
-            Self::NotSent(_) | Self::Refused(_) | Self::TimedOut => None,
+            Self::NotSent(_) | Self::Refused(_) | Self::TooLate(_) | Self::TimedOut => None,
         }
     }
 
@@ -93,6 +119,7 @@ impl SendError {
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::NotSent(_) | Self::Refused(_) => "not_sent",
+            Self::TooLate(_) => "too_late",
             Self::TimedOut => "timed_out",
             Self::Lost { .. } => "lost",
         }
@@ -129,21 +156,22 @@ impl Transport {
         })
     }
 
-    /// Sends a request once and returns the answer, whatever its status.
+    /// Sends a request once, if its permit holds to the last moment, and returns the answer, whatever its status.
     pub(super) async fn send(
         &self,
         request: &impl StripeRequest,
-        key: Option<&IdempotencyKey>,
+        post: Option<Post<'_>>,
     ) -> Result<Response, SendError> {
-        let strategy = match key {
+        let strategy = match post {
             None => RequestStrategy::Once,
-            Some(key) => RequestStrategy::Idempotent(
-                stripe_client_core::IdempotencyKey::new(key.as_str())
+            Some(post) => RequestStrategy::Idempotent(
+                stripe_client_core::IdempotencyKey::new(post.key.as_str())
                     .map_err(|fault| SendError::Refused(fault.to_string()))?,
             ),
         };
         let exchange = Exchange {
             transport: self,
+            permit: post.and_then(|post| post.permit),
             response: OnceLock::new(),
         };
         let customized = request
@@ -162,6 +190,7 @@ impl Transport {
 /// The adapter between async-stripe and the transport, for one request.
 struct Exchange<'a> {
     transport: &'a Transport,
+    permit: Option<&'a Permit>,
     response: OnceLock<Response>,
 }
 
@@ -172,7 +201,7 @@ impl StripeClient for Exchange<'_> {
     type Err = SendError;
 
     async fn execute(&self, request: CustomizedStripeRequest) -> Result<Bytes, SendError> {
-        let response = self.transport.execute(request).await?;
+        let response = self.transport.execute(request, self.permit).await?;
         if self.response.set(response).is_err() {
             return Err(lost("one exchange was used for two requests".into(), None));
         }
@@ -189,7 +218,11 @@ impl StripeClientErr for SendError {
 
 impl Transport {
     /// Turns async-stripe's description of a request into HTTP.
-    async fn execute(&self, request: CustomizedStripeRequest) -> Result<Response, SendError> {
+    async fn execute(
+        &self,
+        request: CustomizedStripeRequest,
+        permit: Option<&Permit>,
+    ) -> Result<Response, SendError> {
         let (request, overrides) = request.into_pieces();
         let key = overrides.request_strategy.and_then(|strategy| strategy.get_key());
         let method = match request.method {
@@ -215,8 +248,23 @@ impl Transport {
             };
             http = http
                 .header(IDEMPOTENCY_KEY, key.as_str())
-                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .body(request.body.unwrap_or_default());
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+            let body = request.body.unwrap_or_default();
+            let Some(permit) = permit else {
+                return read(http.body(body).send().await.map_err(failure)?).await;
+            };
+            if body.is_empty() {
+                return Err(SendError::Refused(
+                    "a request under a permit needs a body, which asks for it".into(),
+                ));
+            }
+            let (body, refusal) = PermittedBody::new(body.into(), permit);
+            let sent = http.body(reqwest::Body::wrap(body)).send().await;
+            return match (sent, refusal.get()) {
+                (Ok(response), _) => read(response).await,
+                (Err(_), Some(late)) => Err(SendError::TooLate(late)),
+                (Err(error), None) => Err(failure(error)),
+            };
         }
         read(http.send().await.map_err(failure)?).await
     }
