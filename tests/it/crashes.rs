@@ -73,3 +73,69 @@ async fn p3_kill_9_while_stripe_still_works_is_not_answered_by_a_second_confirma
     acme::assert_outcomes(&world, &[("globex", "paid succeeded: auto 0 succeeded")]).await;
     acme::assert_books_agree(&world).await;
 }
+
+#[tokio::test]
+async fn b24_a11_a_failure_seen_late_and_without_its_error_keeps_its_class_and_its_time() {
+    let mut world = World::start(WorldOptions {
+        lease_secs: 5,
+        ..WorldOptions::default()
+    })
+    .await;
+    let clients = ["robbed", "poor"];
+    acme::open_accounts(
+        &world,
+        &[("robbed", &["lost_card"]), ("poor", &["insufficient_funds"])],
+    )
+    .await;
+    world.sim.webhooks(json!({ "paused": true })).await.unwrap();
+    let hold = json!({ "path": "/v1/payment_intents/*/confirm", "kind": "hold_after", "times": 2 });
+    world.sim.fault(hold).await.unwrap();
+    acme::bill(&world, &clients, "usd", "1000.00").await;
+    world.until_held(2).await;
+    // Both are declined, and the only worker dies without having heard of it. Somebody at Stripe's dashboard touches the
+    // intents, which clears their errors; hours pass.
+    world.kill9(0).await;
+    for client in clients {
+        let (intent, _) = acme::intent(&world, client).await;
+        let url = format!("{}/v1/payment_intents/{intent}", world.sim.base());
+        let touched = reqwest::Client::new()
+            .post(url)
+            .bearer_auth("sk_test_world")
+            .body("metadata[looked_at]=yes")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(touched.status(), 200);
+    }
+    world.sim.release().await.unwrap();
+    world.advance("5h").await;
+    world.add_worker().await;
+    let ended = "select count(*) from payment_attempts where state = 'declined'";
+    world.until(ended, 2, std::time::Duration::from_secs(60)).await;
+    acme::assert_outcomes(
+        &world,
+        &[
+            ("robbed", "failed method_required: auto 0 declined"),
+            ("poor", "failed retry_wait: auto 0 declined"),
+        ],
+    )
+    .await;
+    let told = "select a.failure_class || ' ' || a.failure_code || ' ' || a.decline_code || ' ' || a.network_decline_code
+                  from payment_attempts a order by 1";
+    assert_eq!(
+        world.texts(told).await,
+        [
+            "hard card_declined lost_card 41",
+            "soft card_declined insufficient_funds 51"
+        ]
+    );
+    // The days count from the failure itself.
+    let late = "select count(*) from collection_cycles c join payment_attempts a on a.cycle_id = c.id
+                 where c.first_failed_at between a.sent_at and a.sent_at + interval '1 minute'
+                   and a.resolved_at > c.first_failed_at + interval '4 hours'";
+    assert_eq!(world.count(late).await, 2);
+    let waits = "select extract(epoch from next_attempt_at - first_failed_at)::bigint from collection_cycles
+                  where state = 'retry_wait'";
+    assert_eq!(world.count(waits).await, 3 * 24 * 3600);
+}

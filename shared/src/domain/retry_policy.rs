@@ -157,33 +157,35 @@ impl TryFrom<Unchecked> for RetryPolicy {
     }
 }
 
-/// The step after `step_just_failed` (0 for the first attempt), which failed at `failed_at`.
+/// The step after `step_just_failed` (0 for the first attempt), which failed at `failed_at`; it is `now`.
 ///
 /// Counted from the first failure, step n falls due at `first_failed_at` + n-th offset × 24 h, whenever the steps before
-/// it really ran: a late step shifts no later one. A step whose time has passed by `failed_at` is passed over, so that a
-/// worker that was down for a week does not charge twice in a row; it makes one attempt and goes on with the next step
-/// that lies ahead. Counted from the previous failure, every step lies ahead.
+/// it really ran: a late step shifts no later one. A step whose time has passed by now is passed over, so that a worker
+/// that was down for a week does not charge twice in a row; it makes one attempt and goes on with the next step that lies
+/// ahead. Counted from the previous failure, no step is passed over: where we hear of the failure so late that the next
+/// step's time has passed, that time is counted from now.
 #[must_use]
 pub fn next_step(
     policy: &RetryPolicy,
     step_just_failed: u32,
     first_failed_at: DateTime<Utc>,
     failed_at: DateTime<Utc>,
+    now: DateTime<Utc>,
 ) -> NextStep {
-    let counted_from = match policy.basis {
-        Basis::FirstFailure => first_failed_at,
-        Basis::PreviousFailure => failed_at,
-    };
+    let after = |from: DateTime<Utc>, days: u32| from.checked_add_signed(Duration::days(i64::from(days)));
     (1..)
-        .zip(&policy.offsets_days)
+        .zip(policy.offsets_days.iter().copied())
         .filter(|(step, _)| *step > step_just_failed)
         .filter_map(|(step, days)| {
-            Some((
-                step,
-                counted_from.checked_add_signed(Duration::days(i64::from(*days)))?,
-            ))
+            let at = match policy.basis {
+                Basis::FirstFailure => after(first_failed_at, days).filter(|at| *at > now),
+                Basis::PreviousFailure => after(failed_at, days)
+                    .filter(|at| *at > now)
+                    .or_else(|| after(now, days)),
+            };
+            Some((step, at?))
         })
-        .find(|(_, at)| *at > failed_at)
+        .next()
         .map_or(NextStep::Exhausted, |(step, at)| NextStep::Retry { step, at })
 }
 
@@ -208,18 +210,27 @@ mod tests {
             (3, "2026-01-15T02:00:00Z"),
         ] {
             assert_eq!(
-                next_step(&policy, step - 1, first, failed_at),
+                next_step(&policy, step - 1, first, failed_at, failed_at),
                 NextStep::Retry { step, at: at(due) }
             );
             failed_at = at(due) + Duration::minutes(4);
         }
-        assert_eq!(next_step(&policy, 3, first, failed_at), NextStep::Exhausted);
+        assert_eq!(
+            next_step(&policy, 3, first, failed_at, failed_at),
+            NextStep::Exhausted
+        );
     }
 
     #[test]
     fn a_late_step_shifts_no_later_one() {
         let first = at("2026-01-01T02:00:00Z");
-        let next = next_step(&RetryPolicy::default(), 1, first, at("2026-01-07T23:00:00Z"));
+        let next = next_step(
+            &RetryPolicy::default(),
+            1,
+            first,
+            at("2026-01-07T22:00:00Z"),
+            at("2026-01-07T23:00:00Z"),
+        );
         assert_eq!(
             next,
             NextStep::Retry {
@@ -234,7 +245,7 @@ mod tests {
         let first = at("2026-01-01T02:00:00Z");
         let policy = RetryPolicy::default();
         for failed_at in ["2026-01-08T02:00:00Z", "2026-01-10T00:00:00Z"] {
-            let next = next_step(&policy, 1, first, at(failed_at));
+            let next = next_step(&policy, 1, first, at(failed_at), at(failed_at));
             assert_eq!(
                 next,
                 NextStep::Retry {
@@ -244,7 +255,13 @@ mod tests {
             );
         }
         assert_eq!(
-            next_step(&policy, 1, first, at("2026-02-01T00:00:00Z")),
+            next_step(
+                &policy,
+                1,
+                first,
+                at("2026-02-01T00:00:00Z"),
+                at("2026-02-01T00:00:00Z")
+            ),
             NextStep::Exhausted
         );
     }
@@ -252,14 +269,16 @@ mod tests {
     #[test]
     fn counted_from_the_previous_failure_every_step_lies_ahead() {
         let policy = RetryPolicy::try_new(2, vec![3, 3, 1], Basis::PreviousFailure).unwrap();
-        let next = next_step(&policy, 1, at("2026-01-01T00:00:00Z"), at("2026-03-01T12:00:00Z"));
-        assert_eq!(
-            next,
-            NextStep::Retry {
-                step: 2,
-                at: at("2026-03-04T12:00:00Z")
-            }
-        );
+        // heard of at once, within its days, and after them
+        for (now, due) in [
+            ("2026-03-01T12:00:00Z", "2026-03-04T12:00:00Z"),
+            ("2026-03-03T00:00:00Z", "2026-03-04T12:00:00Z"),
+            ("2026-03-10T00:00:00Z", "2026-03-13T00:00:00Z"),
+        ] {
+            let first = at("2026-01-01T00:00:00Z");
+            let next = next_step(&policy, 1, first, at("2026-03-01T12:00:00Z"), at(now));
+            assert_eq!(next, NextStep::Retry { step: 2, at: at(due) });
+        }
     }
 
     #[test]
@@ -320,7 +339,7 @@ mod tests {
             let first = at("2026-03-28T01:30:00Z");
             let (mut failed_step, mut failed_at, mut retries) = (0, first, 0);
             for late in late_hours {
-                match next_step(&policy, failed_step, first, failed_at) {
+                match next_step(&policy, failed_step, first, failed_at, failed_at) {
                     NextStep::Exhausted => break,
                     NextStep::Retry { step, at } => {
                         prop_assert!(step > failed_step && step <= count && at > failed_at);
@@ -329,7 +348,7 @@ mod tests {
                 }
             }
             prop_assert!(retries <= count);
-            prop_assert_eq!(next_step(&policy, count, first, failed_at), NextStep::Exhausted);
+            prop_assert_eq!(next_step(&policy, count, first, failed_at, failed_at), NextStep::Exhausted);
         }
     }
 }

@@ -343,6 +343,28 @@ async fn lists_page_in_both_directions() {
 }
 
 #[tokio::test]
+async fn an_update_clears_the_error_of_an_intent_and_leaves_the_charge_that_failed() {
+    let sim = Simulator::start().await;
+    let card = json!({ "id": "pm_1", "customer": "cus_1", "script": ["lost_card"] });
+    sim.control("/payment_methods", card).await;
+    let intent = sim.intent().await;
+    sim.post(&confirm(&intent), "payment_method=pm_1&off_session=true")
+        .await
+        .refused();
+    let path = format!("/payment_intents/{intent}");
+    let updated = sim
+        .post(&path, "metadata[note]=looked at&expand[]=latest_charge")
+        .await
+        .ok();
+    assert_eq!(updated["last_payment_error"], json!(null));
+    let charge = &updated["latest_charge"];
+    assert_eq!(
+        (text(charge, "status"), text(&charge["outcome"], "reason")),
+        ("failed", "lost_card")
+    );
+}
+
+#[tokio::test]
 async fn the_card_updater_renews_a_card_and_says_what_it_was() {
     let sim = Simulator::start().await;
     sim.control(

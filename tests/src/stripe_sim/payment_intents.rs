@@ -166,6 +166,7 @@ pub fn update(state: &mut State, call: &Call, id: &str) -> Result<Value, ApiErro
             row.status = IntentStatus::RequiresConfirmation; // what was to be authenticated is no longer what is asked
         }
         merge(&mut row.metadata, metadata);
+        row.last_payment_error = None; // Stripe clears it with an update of any kind; the charge that failed stands
     }
     render(state, id, call.shape)
 }

@@ -54,6 +54,8 @@ pub struct IntentFailure {
     pub codes: DeclineCodes,
     /// The failed charge, where one was made.
     pub charge: Option<String>,
+    /// When that charge was made, by Stripe's clock, where it was seen.
+    pub at: Option<DateTime<Utc>>,
 }
 
 /// A PaymentIntent as seen in an answer, an event's object or a lookup.
@@ -425,10 +427,11 @@ fn declined(
     now: DateTime<Utc>,
 ) -> Observed {
     let classified = decline::classify(&failure.codes);
-    let first_failed_at = cycle.first_failed_at.unwrap_or(now);
+    let failed_at = failed_at(attempt, failure, now);
+    let first_failed_at = cycle.first_failed_at.unwrap_or(failed_at);
     let (state, reason, next) = match classified.class {
         DeclineClass::Soft => {
-            match retry_policy::next_step(&cycle.policy, attempt.step, first_failed_at, now) {
+            match retry_policy::next_step(&cycle.policy, attempt.step, first_failed_at, failed_at, now) {
                 NextStep::Retry { step, at } => (
                     CycleState::RetryWait,
                     None,
@@ -463,4 +466,11 @@ fn declined(
         }),
         ..Observed::default()
     }
+}
+
+/// When an attempt failed: as its charge says, which may be long before we hear of it, within what we know ourselves: not
+/// before it was sent, and not later than now. Clocks differ, and in test mode ours may run days ahead of Stripe's.
+fn failed_at(attempt: &AttemptView, failure: &IntentFailure, now: DateTime<Utc>) -> DateTime<Utc> {
+    let at = failure.at.unwrap_or(now);
+    attempt.sent_at.map_or(at, |sent_at| at.max(sent_at)).min(now)
 }

@@ -44,6 +44,8 @@ pub struct Charge {
 /// What the network said to a charge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChargeOutcome {
+    /// Why it failed, finer than the charge's `failure_code`: what an error calls `decline_code`, or Stripe's own reason.
+    pub reason: Option<String>,
     /// Stripe's advice.
     pub advice_code: Option<String>,
     /// The network's advice.
@@ -93,11 +95,21 @@ impl StripeObject for Charge {
             invoice: charge.reference("invoice"),
             failure_code: charge.text_if_any("failure_code"),
             outcome: charge.child("outcome").map(|outcome| ChargeOutcome {
+                reason: outcome.text_if_any("reason"),
                 advice_code: outcome.text_if_any("advice_code"),
                 network_advice_code: outcome.text_if_any("network_advice_code"),
                 network_decline_code: outcome.text_if_any("network_decline_code"),
             }),
         })
+    }
+}
+
+impl Charge {
+    /// The issuer's reason, where the charge knows one that its `failure_code` does not say already.
+    #[must_use]
+    pub fn decline_code(&self) -> Option<&str> {
+        let reason = self.outcome.as_ref()?.reason.as_deref();
+        reason.filter(|reason| self.failure_code.as_deref() != Some(*reason))
     }
 }
 

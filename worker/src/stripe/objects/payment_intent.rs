@@ -102,12 +102,21 @@ impl PaymentError {
         }
     }
 
-    /// Takes from the failed charge's outcome what the error itself lacks: older versions have the advice only there.
+    /// Why a charge failed, of which no error tells any more.
+    #[must_use]
+    pub fn of_charge(charge: &Charge) -> Self {
+        Self::default().completed_by(Some(charge))
+    }
+
+    /// Takes from the failed charge what the error itself lacks: older versions have the advice only there.
     fn completed_by(mut self, charge: Option<&Charge>) -> Self {
         let Some(charge) = charge else { return self };
         if self.charge.as_ref().is_some_and(|id| *id != charge.id) {
             return self;
         }
+        self.decline_code = self
+            .decline_code
+            .or_else(|| charge.decline_code().map(str::to_owned));
         let outcome = charge.outcome.clone().unwrap_or_default();
         self.charge.get_or_insert_with(|| charge.id.clone());
         self.code = self.code.or_else(|| charge.failure_code.clone());

@@ -241,6 +241,7 @@ pub fn failed(charge: Option<&str>, code: &str) -> IntentSeen {
                 ..DeclineCodes::default()
             },
             charge: charge.map(str::to_owned),
+            at: None,
         }),
         ..snapshot(IntentStatus::RequiresPaymentMethod)
     }

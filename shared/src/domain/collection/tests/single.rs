@@ -102,6 +102,34 @@ fn s9_soft_declines_are_retried_on_day_3_7_and_14_and_then_no_more() {
 }
 
 #[test]
+fn a11_retries_count_from_when_the_charge_failed_and_not_from_when_we_heard_of_it() {
+    let second = Duration::seconds(1);
+    let five_hours = Duration::hours(5);
+    for (charged_at, failed_at) in [
+        (Some(start() + second), start() + second),
+        // what Stripe's clock cannot mean: before we sent it, or in the future
+        (Some(start() - second), start()),
+        (Some(start() + five_hours + second), start() + five_hours),
+        (None, start() + five_hours),
+    ] {
+        let mut books = Books::sent();
+        books.wait(five_hours);
+        let mut seen = failed(Some("ch_1"), SOFT);
+        seen.failure.as_mut().unwrap().at = charged_at;
+        let change = books.see(&seen, Source::Event).cycle.unwrap();
+        assert_eq!(change.first_failed_at, Some(failed_at), "{charged_at:?}");
+        assert_eq!(change.next.unwrap().at, failed_at + Duration::days(3));
+    }
+    // so late that the first retry's day has passed: the next one that lies ahead
+    let mut books = Books::sent();
+    books.wait(Duration::days(4));
+    let mut seen = failed(Some("ch_1"), SOFT);
+    seen.failure.as_mut().unwrap().at = Some(start());
+    let next = books.see(&seen, Source::Event).cycle.unwrap().next.unwrap();
+    assert_eq!((next.step, next.at), (2, start() + Duration::days(7)));
+}
+
+#[test]
 fn the_class_of_a_decline_decides_what_the_cycle_waits_for() {
     for (code, class, state) in [
         (SOFT, DeclineClass::Soft, CycleState::RetryWait),
