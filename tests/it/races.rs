@@ -154,3 +154,64 @@ async fn b13_autopay_switched_off_and_on_over_an_unknown_outcome_charges_once() 
     assert_eq!(world.sim.captured_minor("usd").await.unwrap(), 200_000);
     acme::assert_books_agree(&world).await;
 }
+
+#[tokio::test]
+async fn b04_an_event_whose_object_stripe_does_not_know_yet_is_looked_at_again_for_three_days() {
+    let world = World::start(WorldOptions::default()).await;
+    acme::open_accounts(&world, &[("globex", &["insufficient_funds"])]).await;
+    acme::bill(&world, &["globex"], "usd", "1000.00").await;
+    world.settle().await;
+    // The client pays, and the event about it is faster than the copy of Stripe's books that we read.
+    let (intent, _) = acme::intent(&world, "globex").await;
+    let path = format!("/v1/payment_intents/{intent}");
+    let behind = json!({ "method": "GET", "path": path, "kind": "404", "times": 2 });
+    world.sim.fault(behind).await.unwrap();
+    pay(&world, &intent, "succeed").await;
+    world.settle().await;
+    // And one is about a dispute that is never there.
+    let dispute = json!({ "id": "dp_nowhere", "object": "dispute", "payment_intent": intent });
+    world
+        .sim
+        .post(
+            "/events",
+            json!({ "type": "charge.dispute.created", "object": dispute }),
+        )
+        .await
+        .unwrap();
+    world.settle().await;
+    let waiting =
+        "select e.type || ' ' || split_part(e.state_reason, ':', 1) || ' ' || (e.firm_id is not null)
+                     from stripe_events e where e.state = 'unmatched' order by 1";
+    assert_eq!(
+        world.texts(waiting).await,
+        [
+            "charge.dispute.created its object is not at Stripe yet true",
+            "payment_intent.succeeded its object is not at Stripe yet true",
+        ]
+    );
+    acme::assert_outcomes(&world, &[("globex", "failed retry_wait: auto 0 declined")]).await;
+    for (until, paid) in [("1m", false), ("5m", true)] {
+        world.advance(until).await;
+        world.settle().await;
+        let status = acme::outcome(&world, "globex").await;
+        assert_eq!(
+            status == "paid succeeded: auto 0 declined",
+            paid,
+            "after {until}: {status}"
+        );
+    }
+    assert_eq!(world.texts(waiting).await.len(), 1);
+
+    world.advance("2d").await;
+    world.settle().await;
+    assert_eq!(world.texts(waiting).await.len(), 1, "it still waits");
+    world.advance("1d").await;
+    world.settle().await;
+    let parked =
+        "select type || ' ' || split_part(state_reason, ':', 1) from stripe_events where state = 'parked'";
+    assert_eq!(
+        world.texts(parked).await,
+        ["charge.dispute.created its object was not at Stripe for 3 days"]
+    );
+    acme::assert_books_agree(&world).await;
+}

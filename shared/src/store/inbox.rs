@@ -31,7 +31,7 @@ pub enum EventState {
     Applied,
     /// Of a type that we leave alone.
     Ignored,
-    /// Belongs to nothing we know yet; looked at again.
+    /// Belongs to nothing we know yet, or its object is not at Stripe yet; looked at again.
     Unmatched,
     /// A person must look.
     Parked,

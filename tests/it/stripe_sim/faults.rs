@@ -23,6 +23,7 @@ async fn before_means_that_nothing_happened_and_nothing_is_remembered() {
         ("502_html", 502),
         ("429", 429),
         ("lock_timeout", 429),
+        ("404", 404),
     ] {
         let (sim, intent) = struck_by(kind, 0).await;
         assert_eq!(

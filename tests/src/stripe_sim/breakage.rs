@@ -29,6 +29,7 @@ pub fn instead(fault: &Fault, request_id: &str) -> Option<(Answer, Transfer)> {
                            is currently accessing it.";
             error(ApiError::new(429, "invalid_request_error", message).code("lock_timeout"))
         }
+        Kind::NotFound => error(ApiError::missing("object", "not there yet")),
         Kind::ResetBefore => return Some((Answer::bad_gateway(request_id), Transfer::Dropped)),
         Kind::ServerErrorStored | Kind::ServerErrorAfter | Kind::BadGatewayAfter => return None,
         Kind::ResetAfter | Kind::TruncateAfter | Kind::TrickleAfter => return None,

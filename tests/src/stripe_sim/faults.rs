@@ -30,6 +30,9 @@ pub enum Kind {
     /// The object is locked by another call.
     #[serde(rename = "lock_timeout")]
     LockTimeout,
+    /// The object is not there, as on a copy that lags behind.
+    #[serde(rename = "404")]
+    NotFound,
     /// The connection is dropped before anything began.
     #[serde(rename = "reset_before")]
     ResetBefore,
@@ -67,6 +70,7 @@ impl Kind {
             Self::BadGatewayAfter => "502_html_after",
             Self::RateLimited => "429",
             Self::LockTimeout => "lock_timeout",
+            Self::NotFound => "404",
             Self::ResetBefore => "reset_before",
             Self::ResetAfter => "reset_after",
             Self::TruncateAfter => "truncate_after",
@@ -266,6 +270,7 @@ mod tests {
             BadGatewayAfter,
             RateLimited,
             LockTimeout,
+            NotFound,
             ResetBefore,
             ResetAfter,
             TruncateAfter,

@@ -14,8 +14,8 @@ use crate::{queue::JobError, stripe};
 /// Why an event's object could not be fetched.
 #[derive(Debug)]
 pub enum Unfetched {
-    /// Stripe does not know it. Asking again is of no use: a person must look.
-    Gone(String),
+    /// Stripe does not know it, or not yet: an event may be faster than what it tells of. It is asked for again.
+    NotThere(String),
     /// No usable answer.
     Failed(JobError),
 }
@@ -23,7 +23,7 @@ pub enum Unfetched {
 impl From<stripe::Error> for Unfetched {
     fn from(error: stripe::Error) -> Self {
         match error {
-            stripe::Error::NotFound { .. } => Unfetched::Gone(error.to_string()),
+            stripe::Error::NotFound { .. } => Unfetched::NotThere(error.to_string()),
             other => Unfetched::Failed(other.into()),
         }
     }

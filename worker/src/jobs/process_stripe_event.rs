@@ -1,7 +1,8 @@
 //! Applies one event of the inbox.
 //! Trigger: the ingress stored it.   Effect: rows only; Stripe is read, never written.
 //! Idempotent: the object is fetched and applied through monotone reducers; every fact has a natural key.
-//! Gives up: an event that belongs to nothing we know is looked at again after 1 m, 5 m … 1 d, and parked after 3 days.
+//! Gives up: an event that belongs to nothing we know, or whose object Stripe does not know, is looked at again after 1 m,
+//! 5 m … 1 d, and parked after 3 days.
 
 use std::time::Duration;
 
@@ -52,8 +53,8 @@ enum Found {
     Unmatched,
     /// Ours, and its object.
     Ours(FirmId, Box<Object>),
-    /// Ours by our records, and Stripe does not know it: a person must look.
-    Gone(FirmId, String),
+    /// Ours by our records, and Stripe does not know it.
+    NotThere(FirmId, String),
 }
 
 enum Object {
@@ -110,7 +111,7 @@ impl TransactionalJob for ProcessStripeEvent {
         };
         let found = match fetch(cx, &event, family, &known_by, cycle).await {
             Ok(object) => Found::Ours(firm, Box::new(object)),
-            Err(Unfetched::Gone(message)) => Found::Gone(firm, message),
+            Err(Unfetched::NotThere(message)) => Found::NotThere(firm, message),
             Err(Unfetched::Failed(error)) => return Err(error),
         };
         Ok(Prepared { event, found })
@@ -125,11 +126,8 @@ impl TransactionalJob for ProcessStripeEvent {
                 inbox::mark(tx, &event.id, None, EventState::Ignored, None, now).await?;
                 Ok(Outcome::done())
             }
-            Found::Unmatched => unmatched(tx, job, &event).await,
-            Found::Gone(firm, message) => {
-                inbox::mark(tx, &event.id, Some(firm), EventState::Parked, Some(&message), now).await?;
-                Ok(Outcome::Done(json!({"parked": message})))
-            }
+            Found::Unmatched => wait(tx, job, &event, WaitsFor::Owner).await,
+            Found::NotThere(firm, message) => wait(tx, job, &event, WaitsFor::Object { firm, message }).await,
             Found::Ours(firm, object) => {
                 tx.set_firm(firm).await?;
                 let cause = Cause::event(&event.id);
@@ -148,7 +146,7 @@ impl TransactionalJob for ProcessStripeEvent {
                     Object::PaymentMethod(seen) => events::payment_method::apply(tx, at, seen).await?,
                 };
                 if !applied {
-                    return unmatched(tx, job, &event).await;
+                    return wait(tx, job, &event, WaitsFor::Owner).await;
                 }
                 inbox::mark(tx, &event.id, Some(firm), EventState::Applied, None, now).await?;
                 Ok(Outcome::done())
@@ -199,38 +197,57 @@ fn named_by_metadata(event: &InboxEvent, family: Family) -> Option<(FirmId, Cycl
     ))
 }
 
-/// Never guessed: looked at again for three days, then a person must.
-async fn unmatched(tx: &mut Tx, job: &Job, event: &InboxEvent) -> Result<Outcome, JobError> {
-    let now = tx.now();
-    match next_look(job.created_at, now) {
-        Some(until) => {
-            inbox::mark(
-                tx,
-                &event.id,
-                None,
-                EventState::Unmatched,
-                Some("belongs to nothing we know"),
-                now,
-            )
-            .await?;
-            Ok(Outcome::Snooze {
-                until,
-                reason: "belongs to nothing we know yet".into(),
-            })
-        }
-        None => {
-            inbox::mark(
-                tx,
-                &event.id,
-                None,
-                EventState::Parked,
-                Some("belonged to nothing we know for 3 days"),
-                now,
-            )
-            .await?;
-            Ok(Outcome::Done(json!({"parked": "unmatched"})))
+/// What an event needs that is not there yet.
+enum WaitsFor {
+    /// Somebody whose it is.
+    Owner,
+    /// Its object, which Stripe's answer says it does not know.
+    Object { firm: FirmId, message: String },
+}
+
+impl WaitsFor {
+    fn firm(&self) -> Option<FirmId> {
+        match self {
+            Self::Owner => None,
+            Self::Object { firm, .. } => Some(*firm),
         }
     }
+
+    fn while_waiting(&self) -> String {
+        match self {
+            Self::Owner => "belongs to nothing we know yet".to_owned(),
+            Self::Object { message, .. } => format!("its object is not at Stripe yet: {message}"),
+        }
+    }
+
+    fn in_the_end(&self) -> String {
+        match self {
+            Self::Owner => "belonged to nothing we know for 3 days".to_owned(),
+            Self::Object { message, .. } => format!("its object was not at Stripe for 3 days: {message}"),
+        }
+    }
+}
+
+/// Never guessed, and never given up at once: looked at again for three days, then a person must.
+async fn wait(tx: &mut Tx, job: &Job, event: &InboxEvent, what: WaitsFor) -> Result<Outcome, JobError> {
+    let now = tx.now();
+    let (state, reason, outcome) = match next_look(job.created_at, now) {
+        Some(until) => {
+            let reason = what.while_waiting();
+            let snooze = Outcome::Snooze {
+                until,
+                reason: reason.clone(),
+            };
+            (EventState::Unmatched, reason, snooze)
+        }
+        None => {
+            let reason = what.in_the_end();
+            let parked = Outcome::Done(json!({"parked": reason}));
+            (EventState::Parked, reason, parked)
+        }
+    };
+    inbox::mark(tx, &event.id, what.firm(), state, Some(&reason), now).await?;
+    Ok(outcome)
 }
 
 /// 1 m, 5 m, 30 m, 2 h, 8 h, 1 d, 2 d, 3 d after it came.
