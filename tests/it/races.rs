@@ -156,6 +156,47 @@ async fn b13_autopay_switched_off_and_on_over_an_unknown_outcome_charges_once() 
 }
 
 #[tokio::test]
+async fn a_cards_update_waits_for_its_clients_invoices_before_it_touches_the_card() {
+    let world = World::start(WorldOptions::default()).await;
+    acme::open_accounts(&world, &[("globex", &["lost_card"])]).await;
+    acme::bill(&world, &["globex"], "usd", "1000.00").await;
+    world.settle().await;
+    // Somebody is at the invoice, as a collection would be that will mark the card next.
+    let mut collection = world.db.begin().await.unwrap();
+    sqlx::query("select from invoices for update")
+        .execute(&mut *collection)
+        .await
+        .unwrap();
+    let renewed = json!({ "exp_month": 6, "exp_year": 2036, "last4": "1111" });
+    world
+        .sim
+        .post("/payment_methods/pm_globex/update", renewed)
+        .await
+        .unwrap();
+    let waiting = "select count(*) from pg_stat_activity
+                    where datname = current_database() and wait_event_type = 'Lock' and query ilike '%invoices%'";
+    world.until(waiting, 1, std::time::Duration::from_secs(20)).await;
+    // The card is free: the update holds nothing that the collection needs, so neither waits for the other for ever.
+    sqlx::query("select from payment_methods where stripe_payment_method_id = 'pm_globex' for update nowait")
+        .execute(&mut *collection)
+        .await
+        .unwrap();
+    collection.commit().await.unwrap();
+    world.settle().await;
+    acme::assert_outcomes(
+        &world,
+        &[(
+            "globex",
+            "paid succeeded: auto 0 declined, method_updated 0 succeeded",
+        )],
+    )
+    .await;
+    let again = "select count(*) from jobs where attempt > 1";
+    assert_eq!(world.count(again).await, 0);
+    acme::assert_books_agree(&world).await;
+}
+
+#[tokio::test]
 async fn b04_an_event_whose_object_stripe_does_not_know_yet_is_looked_at_again_for_three_days() {
     let world = World::start(WorldOptions::default()).await;
     acme::open_accounts(&world, &[("globex", &["insufficient_funds"])]).await;

@@ -31,15 +31,29 @@ pub struct Card<'a> {
 pub struct Updated {
     /// Its id.
     pub id: PaymentMethodId,
-    /// Its client.
-    pub client: ClientId,
     /// The client's automatic payment uses it.
     pub used_for_autopay: bool,
     /// It looks different from what we had: the first we hear of this update. Stripe may tell it twice.
     pub is_new: bool,
 }
 
-/// Stores what a card looks like now; one that changed is usable again. `None` when this firm has no such card.
+/// Whose a card is, by its Stripe id. `None` when this firm has no such card.
+///
+/// # Errors
+/// When the database is away.
+pub async fn client_of(conn: &mut PgConnection, firm: FirmId, stripe_id: &str) -> Result<Option<ClientId>> {
+    let client = sqlx::query_scalar!(
+        "select client_id from payment_methods where firm_id = $1 and stripe_payment_method_id = $2",
+        firm.0,
+        stripe_id
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(client.map(ClientId))
+}
+
+/// Stores what a card looks like now; one that changed is usable again. `None` when this firm has no such card. Call after
+/// [`super::autopay::lock_collection`].
 ///
 /// # Errors
 /// When the database is away.
@@ -62,7 +76,7 @@ pub async fn updated_by_network(
              updated_by_network_at = case when seen.is_new then $8 else pm.updated_by_network_at end
            from seen, clients c
            where pm.firm_id = seen.firm_id and pm.id = seen.id and c.firm_id = pm.firm_id and c.id = pm.client_id
-           returning pm.id, pm.client_id, c.autopay_payment_method_id is not distinct from pm.id as "used!", seen.is_new as "is_new!""#,
+           returning pm.id, c.autopay_payment_method_id is not distinct from pm.id as "used!", seen.is_new as "is_new!""#,
         firm.0,
         stripe_id,
         card.brand,
@@ -76,7 +90,6 @@ pub async fn updated_by_network(
     .await?;
     Ok(row.map(|r| Updated {
         id: PaymentMethodId(r.id),
-        client: ClientId(r.client_id),
         used_for_autopay: r.used,
         is_new: r.is_new,
     }))

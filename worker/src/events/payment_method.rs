@@ -4,7 +4,7 @@ use serde_json::json;
 use shared::store::{
     Tx,
     audit::{self, Actor, Entry, Severity},
-    cycles,
+    autopay, cycles,
     payment_methods::{self, Card},
 };
 
@@ -22,6 +22,8 @@ pub async fn fetch(cx: &Context, id: &str) -> Result<PaymentMethod, Unfetched> {
 /// Stores what the card looks like now, and lets its client's waiting cycles try once. The same update told again changes
 /// nothing: a card that was refused for good is not tried once per event. `false` when it is not ours.
 ///
+/// Its client's invoices are locked before the card, in the order of whoever collects.
+///
 /// # Errors
 /// When the database is away.
 pub async fn apply(tx: &mut Tx, at: At<'_>, seen: &PaymentMethod) -> Result<bool, JobError> {
@@ -32,6 +34,10 @@ pub async fn apply(tx: &mut Tx, at: At<'_>, seen: &PaymentMethod) -> Result<bool
         exp_year: seen.exp_year.and_then(|y| i32::try_from(y).ok()),
         fingerprint: seen.fingerprint.as_deref(),
     };
+    let Some(client) = payment_methods::client_of(tx, at.firm, &seen.id).await? else {
+        return Ok(false);
+    };
+    autopay::lock_collection(tx, at.firm, client).await?;
     let Some(updated) = payment_methods::updated_by_network(tx, at.firm, &seen.id, &card, at.now).await?
     else {
         return Ok(false);
@@ -50,7 +56,7 @@ pub async fn apply(tx: &mut Tx, at: At<'_>, seen: &PaymentMethod) -> Result<bool
     };
     audit::record(tx, at.firm, at.now, &entry).await?;
     if updated.used_for_autopay {
-        cycles::method_updated(tx, at.firm, updated.client, at.now, at.cause).await?;
+        cycles::method_updated(tx, at.firm, client, at.now, at.cause).await?;
     }
     Ok(true)
 }
