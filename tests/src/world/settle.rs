@@ -26,11 +26,13 @@ const OPEN_WORK: &str = "
 pub(super) async fn settle(pool: &PgPool, sim: &Sim, limit: Duration) -> Result<()> {
     let deadline = Instant::now() + limit;
     loop {
-        // Webhooks before and after the look at the database: a job may cause a webhook, and a webhook a job.
+        // Webhooks before and after the look at the database: a job may cause a webhook, and a webhook a job. One that was on
+        // its way before may have arrived just after that look.
         let before = sim.webhook_traffic().await?;
         let work: Vec<String> = sqlx::query_scalar(OPEN_WORK).fetch_all(pool).await?;
         let after = sim.webhook_traffic().await?;
-        if work.is_empty() && after.waiting == 0 && before.newest == after.newest {
+        let quiet = before.waiting == 0 && after.waiting == 0 && before.newest == after.newest;
+        if work.is_empty() && quiet {
             return Ok(());
         }
         if Instant::now() >= deadline {
