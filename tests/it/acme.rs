@@ -44,7 +44,20 @@ pub fn client(client: &str) -> Value {
 
 /// Imports an invoice for each of these clients, which is charged at once.
 pub async fn bill(world: &World, clients: &[&str], currency: &str, amount: &str) {
-    let mut document = document(clients);
+    world
+        .import(&with_invoices(document(clients), clients, currency, amount))
+        .await;
+}
+
+/// The same, in dollars, for clients that are imported already and stay as they are.
+pub async fn bill_as_known(world: &World, clients: &[&str], amount: &str) {
+    world
+        .import(&with_invoices(json!({}), clients, "usd", amount))
+        .await;
+}
+
+/// A document with an engagement and an invoice for each of these clients.
+fn with_invoices(mut document: Value, clients: &[&str], currency: &str, amount: &str) -> Value {
     let each =
         |item: &dyn Fn(&str) -> Value| Value::Array(clients.iter().map(|client| item(client)).collect());
     document["engagements"] = each(&|client| {
@@ -54,7 +67,7 @@ pub async fn bill(world: &World, clients: &[&str], currency: &str, amount: &str)
         })
     });
     document["invoices"] = each(&|client| invoice(client, 1, currency, amount));
-    world.import(&document).await;
+    document
 }
 
 /// Imports a second invoice, in dollars, for a client that has one.
@@ -143,7 +156,7 @@ pub async fn pay_by_bank(world: &World, client: &str, minor: i64) {
         .texts(&format!(
             "insert into payments (firm_id, id, client_id, invoice_id, method, external_ref, amount_minor, currency,
                                    received_at, recorded_at, cause)
-             select i.firm_id, gen_random_uuid(), i.client_id, i.id, 'external', 'transfer of {client}', {minor}, i.currency,
+             select i.firm_id, gen_random_uuid(), i.client_id, i.id, 'external', 'transfer of {minor} by {client}', {minor}, i.currency,
                     app.now(), app.now(), 'test'
                from invoices i where i.external_id = '{client}-1' and set_config('app.firm_id', i.firm_id::text, true) <> ''
              returning external_ref"

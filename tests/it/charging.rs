@@ -235,3 +235,83 @@ async fn s10_an_invoice_that_is_charged_when_due_is_not_charged_before() {
     acme::assert_outcomes(&world, &[("patient", "paid succeeded: auto 0 succeeded")]).await;
     acme::assert_books_agree(&world).await;
 }
+
+#[tokio::test]
+async fn what_stopped_a_collection_goes_away_and_the_collection_goes_on() {
+    let world = World::start(WorldOptions::default()).await;
+    let clients = ["bare", "quiet", "penny", "faulty", "doubled"];
+    acme::open_accounts(
+        &world,
+        &[
+            ("bare", &[]),
+            ("quiet", &[]),
+            ("penny", &["insufficient_funds"]),
+            ("faulty", &["testmode_decline", "succeed"]),
+            ("doubled", &["duplicate_transaction", "succeed"]),
+        ],
+    )
+    .await;
+    world.import(&acme::document(&clients)).await;
+    // Two have lost their customer at Stripe, as no import and no command of ours would let them.
+    let lost = "update clients set stripe_customer_id = null where external_id in ('bare', 'quiet') returning external_id";
+    assert_eq!(world.texts(lost).await.len(), 2);
+    let (pennies, others): (Vec<&str>, Vec<&str>) = clients.iter().partition(|client| **client == "penny");
+    acme::bill_as_known(&world, &pennies, "0.60").await;
+    acme::bill_as_known(&world, &others, "1000.00").await;
+    world.settle().await;
+    acme::assert_outcomes(
+        &world,
+        &[
+            ("bare", "sent paused"),
+            ("quiet", "sent paused"),
+            ("penny", "failed retry_wait: auto 0 declined"),
+            ("faulty", "sent paused: auto 0 declined"),
+            ("doubled", "sent paused: auto 0 declined"),
+        ],
+    )
+    .await;
+    // What one still owes becomes too little for a card.
+    acme::pay_by_bank(&world, "penny", 20).await;
+    world.advance("3d").await;
+    world.settle().await;
+    acme::assert_outcomes(&world, &[("penny", "partial paused: auto 0 declined")]).await;
+
+    // One gets its customer by an import; one without that anybody says so; and one pays the little that it owes.
+    world.import(&acme::document(&["bare"])).await;
+    let set = "update clients set stripe_customer_id = 'cus_quiet' where external_id = 'quiet' returning external_id";
+    assert_eq!(world.texts(set).await.len(), 1);
+    acme::pay_by_bank(&world, "penny", 40).await;
+    world.settle().await;
+    let paid = "paid succeeded: auto 0 succeeded";
+    acme::assert_outcomes(&world, &[("bare", paid)]).await;
+    world.advance("1d").await;
+    let gone = "select count(*) from collection_cycles where state = 'paused'";
+    world.until(gone, 2, SOON * 2).await;
+    world.settle().await;
+    let stopped = "sent paused: auto 0 declined";
+    acme::assert_outcomes(
+        &world,
+        &[
+            ("quiet", paid),
+            ("penny", "paid canceled: auto 0 declined"),
+            // a person must have looked
+            ("faulty", stopped),
+            ("doubled", stopped),
+        ],
+    )
+    .await;
+    // Once the fault is mended and the other payment looked for, a person says so.
+    for client in ["faulty", "doubled"] {
+        let on = world.json(&["client", "autopay", "on", client]).await;
+        assert_eq!(json!([on["changed"], on["resumed"]]), json!([false, 1]));
+        world.settle().await;
+        acme::assert_outcomes(
+            &world,
+            &[(client, "paid succeeded: auto 0 declined, auto 0 succeeded")],
+        )
+        .await;
+        let again = world.json(&["client", "autopay", "on", client]).await;
+        assert_eq!(again["resumed"], 0);
+    }
+    acme::assert_books_agree(&world).await;
+}

@@ -205,7 +205,7 @@ async fn b24_a_hard_decline_waits_for_another_card_and_is_then_charged_at_once()
     .await;
     acme::bill(&world, &clients, "usd", "1000.00").await;
     world.settle().await;
-    world.advance("15d").await;
+    world.advance("13d").await;
     acme::assert_nothing_is_due(&world).await;
     let waiting = "failed method_required: auto 0 declined";
     acme::assert_outcomes(&world, &clients.map(|client| (client, waiting))).await;
@@ -264,14 +264,15 @@ async fn authentication_waits_for_the_customer_and_the_customers_own_payment_end
     acme::bill(&world, &clients, "usd", "1000.00").await;
     world.settle().await;
     pay_by_hand(&world, "diligent").await;
-    world.advance("20d").await;
     world.settle().await;
-    // Nobody asked the bank again: neither for the one who must authenticate, nor for the one who paid. For the third
-    // all steps were due at once: that is one charge, not three in a row.
+    world.advance("20d").await;
+    until_exhausted(&world, 2).await;
+    // Nobody asked the bank again: neither for the one who must authenticate, who has had two weeks, nor for the one who
+    // paid. For the third all steps were due at once: that is one charge, not three in a row.
     acme::assert_outcomes(
         &world,
         &[
-            ("secure", "failed action_required: auto 0 declined"),
+            ("secure", "failed exhausted: auto 0 declined"),
             ("diligent", "paid succeeded: auto 0 declined"),
             ("late", "failed exhausted: auto 0 declined, retry 1 declined"),
         ],
@@ -292,6 +293,15 @@ async fn authentication_waits_for_the_customer_and_the_customers_own_payment_end
     .await;
     assert_eq!(world.count("select count(*) from payments").await, 3);
     acme::assert_books_agree(&world).await;
+}
+
+/// Until the sweep and the retries have brought so many cycles to their end.
+async fn until_exhausted(world: &World, cycles: i64) {
+    let exhausted = "select count(*) from collection_cycles where state = 'exhausted'";
+    world
+        .until(exhausted, cycles, std::time::Duration::from_secs(20))
+        .await;
+    world.settle().await;
 }
 
 /// The customer follows a link and pays, with whatever card.
@@ -345,15 +355,240 @@ async fn b13_autopay_switched_off_on_the_way_cancels_intent_and_retries() {
     }
     acme::assert_outcomes(&world, &[("flying", "paid succeeded: auto 0 succeeded")]).await;
 
-    // Switched on again, what is open is collected from the start, by another intent.
+    // Switched on again after its last day, nothing is left of the retries: a person decides.
     acme::switch_autopay(&world, "soft", Autopay::On).await;
     world.settle().await;
-    acme::assert_outcomes(
+    acme::assert_outcomes(&world, &[("soft", "failed exhausted: auto 0 declined")]).await;
+    assert_eq!(acme::confirmations(&world, "soft").await.len(), 1);
+    acme::assert_books_agree(&world).await;
+}
+
+#[tokio::test]
+async fn b13_a11_autopay_off_and_on_again_charges_nothing_at_once_and_never_more_often() {
+    let world = World::start(WorldOptions::default()).await;
+    let clients = ["soft", "hard", "other"];
+    acme::open_accounts(
         &world,
-        &[("soft", "paid succeeded: auto 0 declined, auto 0 succeeded")],
+        &[
+            ("soft", &["insufficient_funds", "do_not_honor", "succeed"]),
+            ("hard", &["lost_card", "..."]),
+            ("other", &["stolen_card", "..."]),
+        ],
     )
     .await;
-    assert_eq!(acme::intents(&world, "soft").await.len(), 2);
+    acme::bill(&world, &clients, "usd", "1000.00").await;
+    world.settle().await;
+    let failed = world
+        .texts("select distinct first_failed_at::text from collection_cycles order by 1")
+        .await;
+    let hours = async |after: i64| {
+        let first =
+            "select min(first_failed_at) from collection_cycles c join invoices i on i.id = c.invoice_id
+                      where i.external_id = 'soft-1'";
+        acme::go_to(&world, &format!("({first}) + interval '{after} hours'")).await;
+    };
+    // On three days, twice each, with whatever is due in between.
+    for day in [1, 2, 4] {
+        hours(24 * day).await;
+        for client in clients {
+            for _ in 0..2 {
+                acme::switch_autopay(&world, client, Autopay::Off).await;
+                world.settle().await;
+                acme::switch_autopay(&world, client, Autopay::On).await;
+                world.settle().await;
+            }
+        }
+        acme::assert_nothing_is_due(&world).await;
+        let soft = if day < 3 {
+            "failed retry_wait: auto 0 declined"
+        } else {
+            "failed retry_wait: auto 0 declined, retry 1 declined"
+        };
+        let hard = "failed method_required: auto 0 declined";
+        acme::assert_outcomes(&world, &[("soft", soft), ("hard", hard), ("other", hard)]).await;
+        let waits = "select extract(epoch from c.next_attempt_at - c.first_failed_at)::bigint from collection_cycles c
+                      where c.state = 'retry_wait'";
+        let next_day = if day < 3 { 3 } else { 7 };
+        assert_eq!(world.count(waits).await, next_day * DAY_SECS, "on day {day}");
+    }
+    assert_eq!(
+        world
+            .texts("select distinct first_failed_at::text from collection_cycles order by 1")
+            .await,
+        failed,
+        "every cycle counts from the first failure"
+    );
+    // Another card, named when it is switched on again, is tried once, as one that is replaced.
+    acme::switch_autopay(&world, "other", Autopay::Off).await;
+    world.settle().await;
+    acme::replace_card(&world, "other", "pm_other_2", &["lost_card", "..."]).await;
+    world.settle().await;
+    hours(24 * 7).await;
+    acme::assert_outcomes(
+        &world,
+        &[
+            (
+                "soft",
+                "paid succeeded: auto 0 declined, retry 1 declined, retry 2 succeeded",
+            ),
+            ("hard", "failed method_required: auto 0 declined"),
+            (
+                "other",
+                "failed method_required: auto 0 declined, method_updated 0 declined",
+            ),
+        ],
+    )
+    .await;
+    // Each intent that was given up is canceled, and none but the last was charged more often than its steps.
+    for (client, times) in [("soft", 3), ("hard", 1), ("other", 2)] {
+        assert_eq!(acme::confirmations(&world, client).await.len(), times, "{client}");
+    }
+    acme::assert_books_agree(&world).await;
+}
+
+#[tokio::test]
+async fn b01_b13_collection_begins_again_only_when_the_old_intent_is_known_to_be_canceled() {
+    let world = World::start(WorldOptions::default()).await;
+    let clients = ["slow", "lost"];
+    acme::open_accounts(
+        &world,
+        &clients.map(|client| (client, &["insufficient_funds"][..])),
+    )
+    .await;
+    acme::bill(&world, &clients, "usd", "1000.00").await;
+    world.settle().await;
+    // Of one, the cancellation takes its time; of the other, it fails, and its job is lost.
+    let (slow, _) = acme::intent(&world, "slow").await;
+    let (lost, _) = acme::intent(&world, "lost").await;
+    for (intent, kind) in [(&slow, "hold_before"), (&lost, "500_before")] {
+        let path = format!("/v1/payment_intents/{intent}/cancel");
+        world
+            .sim
+            .fault(json!({ "path": path, "kind": kind }))
+            .await
+            .unwrap();
+    }
+    for client in clients {
+        acme::switch_autopay(&world, client, Autopay::Off).await;
+    }
+    world.until_held(1).await;
+    let failed_once =
+        "select count(*) from jobs where kind = 'cancel_payment_intent' and state = 'retryable'";
+    world
+        .until(failed_once, 1, std::time::Duration::from_secs(20))
+        .await;
+    let discarded = world
+        .texts(
+            "update jobs set state = 'discarded', finished_at = app.now()
+              where kind = 'cancel_payment_intent' and state = 'retryable' returning kind",
+        )
+        .await;
+    assert_eq!(discarded.len(), 1);
+    for client in clients {
+        acme::switch_autopay(&world, client, Autopay::On).await;
+        acme::assert_outcomes(&world, &[(client, "sent canceled: auto 0 declined")]).await;
+    }
+    assert_eq!(world.count("select count(*) from collection_cycles").await, 2);
+    world.sim.release().await.unwrap();
+    world.settle().await;
+    let waits = "failed retry_wait: auto 0 declined";
+    acme::assert_outcomes(
+        &world,
+        &[("slow", waits), ("lost", "sent canceled: auto 0 declined")],
+    )
+    .await;
+    // The sweep finds the one that nobody cancels.
+    world.advance("10m").await;
+    let begun = "select count(*) from collection_cycles where state = 'retry_wait'";
+    world.until(begun, 2, std::time::Duration::from_secs(20)).await;
+    acme::assert_outcomes(&world, &[("slow", waits), ("lost", waits)]).await;
+    for intent in [&slow, &lost] {
+        let books = world.sim.books().await.unwrap();
+        assert_eq!(books["by_payment_intent"][intent]["status"], "canceled");
+    }
+    world.advance("3d").await;
+    world.settle().await;
+    let paid = "paid succeeded: auto 0 declined, retry 1 succeeded";
+    acme::assert_outcomes(&world, &[("slow", paid), ("lost", paid)]).await;
+    acme::assert_books_agree(&world).await;
+}
+
+#[tokio::test]
+async fn who_must_act_and_does_not_within_two_weeks_is_left_to_a_person() {
+    let world = World::start(WorldOptions::default()).await;
+    let clients = ["hard", "secure", "old"];
+    acme::open_accounts(
+        &world,
+        &[
+            ("hard", &["lost_card", "..."]),
+            ("secure", &["authenticate", "..."]),
+            ("old", &["expired_card", "..."]),
+        ],
+    )
+    .await;
+    acme::bill(&world, &clients, "usd", "1000.00").await;
+    world.settle().await;
+    // As a build left it that set no deadlines.
+    let old = "update collection_cycles c set deadline_at = null from invoices i
+                where i.id = c.invoice_id and i.external_id = 'old-1' returning i.external_id";
+    assert_eq!(world.texts(old).await.len(), 1);
+    let end = |minutes: i64| {
+        format!(
+            "(select max(first_failed_at) + interval '14 days' + interval '{minutes} minutes' from collection_cycles)"
+        )
+    };
+    acme::go_to(&world, &end(-11)).await;
+    // The sweep sets what is missing.
+    let set =
+        "select count(*) from collection_cycles where deadline_at = first_failed_at + interval '14 days'";
+    world.until(set, 3, std::time::Duration::from_secs(20)).await;
+    let action = "failed action_required: auto 0 declined";
+    let method = "failed method_required: auto 0 declined";
+    acme::assert_outcomes(&world, &[("hard", method), ("secure", action), ("old", method)]).await;
+    let shown = world.json(&["invoice", "show", "old-1"]).await;
+    assert!(shown["autopay"]["waits_until"].is_string(), "{shown}");
+
+    acme::go_to(&world, &end(11)).await;
+    until_exhausted(&world, 3).await;
+    let over = "failed exhausted: auto 0 declined";
+    acme::assert_outcomes(&world, &[("hard", over), ("secure", over), ("old", over)]).await;
+    let told = "select i.external_id || ' ' || (a.meta ->> 'reason') || ' ' || a.severity from audit_events a
+                  join invoices i on i.id = a.subject_id where a.action = 'retry.exhausted' order by 1";
+    assert_eq!(
+        world.texts(told).await,
+        [
+            "hard-1 method_deadline_passed critical",
+            "old-1 method_deadline_passed critical",
+            "secure-1 action_deadline_passed critical",
+        ]
+    );
+    let shown = world.json(&["invoice", "show", "hard-1"]).await;
+    assert_eq!(
+        json!([
+            shown["autopay"]["state"],
+            shown["autopay"]["reason"],
+            shown["autopay"]["waits_until"]
+        ]),
+        json!(["exhausted", "method_deadline_passed", null])
+    );
+    // Another card changes nothing any more; money that comes is taken all the same.
+    acme::replace_card(&world, "hard", "pm_hard_2", &[]).await;
+    pay_by_hand(&world, "secure").await;
+    world.settle().await;
+    world.advance("1d").await;
+    acme::assert_nothing_is_due(&world).await;
+    acme::assert_outcomes(
+        &world,
+        &[
+            ("hard", over),
+            ("secure", "paid succeeded: auto 0 declined"),
+            ("old", over),
+        ],
+    )
+    .await;
+    for client in clients {
+        assert_eq!(acme::confirmations(&world, client).await.len(), 1, "{client}");
+    }
     acme::assert_books_agree(&world).await;
 }
 

@@ -138,16 +138,25 @@ async fn b13_autopay_switched_off_and_on_over_an_unknown_outcome_charges_once() 
         acme::switch_autopay(&world, client, Autopay::Off).await;
         acme::switch_autopay(&world, client, Autopay::On).await;
     }
-    acme::wait_for(&world, &clients, "paid").await;
-    // What had taken effect is kept; what had not is canceled, and the invoice is collected anew.
+    // What had taken effect is kept; what had not is canceled, and the invoice waits for the next step that lies ahead.
+    acme::wait_for(&world, &["took"], "paid").await;
+    let took = "paid succeeded: auto 0 declined, retry 1 succeeded";
+    let lost = "auto 0 declined, retry 1 canceled";
+    acme::assert_outcomes(
+        &world,
+        &[("took", took), ("lost", &format!("failed retry_wait: {lost}"))],
+    )
+    .await;
+    acme::go_to(
+        &world,
+        "(select max(first_failed_at) + interval '7 days' from collection_cycles)",
+    )
+    .await;
     acme::assert_outcomes(
         &world,
         &[
-            ("took", "paid succeeded: auto 0 declined, retry 1 succeeded"),
-            (
-                "lost",
-                "paid succeeded: auto 0 declined, retry 1 canceled, auto 0 succeeded",
-            ),
+            ("took", took),
+            ("lost", &format!("paid succeeded: {lost}, retry 2 succeeded")),
         ],
     )
     .await;

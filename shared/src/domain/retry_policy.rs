@@ -137,6 +137,18 @@ impl RetryPolicy {
     pub const fn basis(&self) -> Basis {
         self.basis
     }
+
+    /// When the policy comes to its end: the time of its last retry, where none is late.
+    #[must_use]
+    pub fn ends_at(&self, first_failed_at: DateTime<Utc>) -> DateTime<Utc> {
+        let days: u32 = match self.basis {
+            Basis::FirstFailure => self.offsets_days.last().copied().unwrap_or_default(),
+            Basis::PreviousFailure => self.offsets_days.iter().sum(),
+        };
+        first_failed_at
+            .checked_add_signed(Duration::days(i64::from(days)))
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
 }
 
 impl Default for RetryPolicy {
@@ -279,6 +291,14 @@ mod tests {
             let next = next_step(&policy, 1, first, at("2026-03-01T12:00:00Z"), at(now));
             assert_eq!(next, NextStep::Retry { step: 2, at: at(due) });
         }
+    }
+
+    #[test]
+    fn a_policy_ends_with_its_last_retry() {
+        let first = at("2026-01-01T02:00:00Z");
+        assert_eq!(RetryPolicy::default().ends_at(first), at("2026-01-15T02:00:00Z"));
+        let chained = RetryPolicy::try_new(2, vec![3, 3, 1], Basis::PreviousFailure).unwrap();
+        assert_eq!(chained.ends_at(first), at("2026-01-08T02:00:00Z"));
     }
 
     #[test]

@@ -11,17 +11,18 @@ use super::{
 };
 use crate::ids::{ClientId, FirmId, InvoiceId, PaymentMethodId};
 
-/// Locks the invoices of a client that are being collected. Comes before the first change to the client or its cards:
-/// whoever collects locks in this order too.
+/// Locks the invoices of a client that are being collected, or may be from now on. Comes before the first change to the
+/// client or its cards: whoever collects locks in this order too, and of several invoices the one with the smaller id first.
 ///
 /// # Errors
 /// When the database is away.
 pub async fn lock_collection(conn: &mut PgConnection, firm: FirmId, client: ClientId) -> Result<()> {
     sqlx::query!(
         "select i.id from invoices i
-          where i.firm_id = $1 and i.client_id = $2
-            and exists (select 1 from collection_cycles c where c.firm_id = i.firm_id and c.invoice_id = i.id
-                          and c.state not in ('succeeded', 'exhausted', 'canceled'))
+          where i.firm_id = $1 and i.client_id = $2 and i.doc_state = 'issued'
+            and (i.autopay_opt_in or exists (select 1 from collection_cycles c where c.firm_id = i.firm_id and c.invoice_id = i.id))
+            and not exists (select 1 from collection_cycles c where c.firm_id = i.firm_id and c.invoice_id = i.id
+                              and c.state in ('succeeded', 'exhausted'))
           order by i.id for update of i",
         firm.0,
         client.0
@@ -70,7 +71,8 @@ pub async fn lock(conn: &mut PgConnection, firm: FirmId, client: ClientId) -> Re
     })
 }
 
-/// Switches it on, or to another card, and starts to collect what is open. Call after [`lock_collection`].
+/// Switches it on, or from one card to another, and goes on to collect what is open: what waited for a card is tried at once
+/// if this is another one; what was given up when it was switched off goes on where it was. Call after [`lock_collection`].
 ///
 /// # Errors
 /// When the database is away.
@@ -78,7 +80,7 @@ pub async fn switch_on(
     conn: &mut PgConnection,
     firm: FirmId,
     client: ClientId,
-    method: PaymentMethodId,
+    (before, method): (Option<PaymentMethodId>, PaymentMethodId),
     reason: Option<&str>,
     by: &By<'_>,
 ) -> Result<()> {
@@ -101,7 +103,9 @@ pub async fn switch_on(
         &by.entry("autopay.enabled", "client", client.0, meta),
     )
     .await?;
-    cycles::method_updated(conn, firm, client, by.at, by.cause).await?;
+    if before != Some(method) {
+        cycles::method_updated(conn, firm, client, by.at, by.cause).await?;
+    }
     for invoice in collectible(conn, firm, client).await? {
         cycles::start_if_autopay(conn, firm, invoice, by.at, by.cause).await?;
     }
@@ -139,17 +143,14 @@ pub async fn switch_off(
     Ok(())
 }
 
-/// Issued invoices that nobody collects. Left out: those whose retries are exhausted (a person decides), and those with
-/// an attempt whose outcome is still open (it may yet succeed, and a second charge must not be made beside it).
+/// Issued invoices that nobody collects. Left out are those that came to an end: paid, or exhausted, so that a person
+/// decides.
 async fn collectible(conn: &mut PgConnection, firm: FirmId, client: ClientId) -> Result<Vec<InvoiceId>> {
     let ids = sqlx::query_scalar!(
         "select i.id from invoices i
           where i.firm_id = $1 and i.client_id = $2 and i.doc_state = 'issued' and i.autopay_opt_in
-            and not exists (
-              select 1 from collection_cycles c where c.firm_id = i.firm_id and c.invoice_id = i.id
-                 and (c.state <> 'canceled'
-                      or exists (select 1 from payment_attempts a where a.firm_id = c.firm_id and a.cycle_id = c.id
-                                   and a.state not in ('succeeded', 'declined', 'technical', 'canceled'))))
+            and not exists (select 1 from collection_cycles c where c.firm_id = i.firm_id and c.invoice_id = i.id
+                              and c.state <> 'canceled')
           order by i.id",
         firm.0,
         client.0

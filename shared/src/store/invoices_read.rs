@@ -171,6 +171,8 @@ pub struct Autopay {
     pub reason: Option<String>,
     /// When the card is tried next.
     pub next_charge_at: Option<DateTime<Utc>>,
+    /// Until when the client has time to authenticate or to name another card.
+    pub waits_until: Option<DateTime<Utc>>,
 }
 
 /// One try to charge.
@@ -276,7 +278,8 @@ pub async fn show(conn: &mut PgConnection, firm: FirmId, id: InvoiceId) -> Resul
                   s.charged_back_minor as "charged_back_minor!", s.open_minor as "open_minor!", i.issue_date, i.due_date,
                   i.issued_at, i.fenced_reason, i.autopay_opt_in, s.autopay_state as "autopay_state!",
                   c.state_reason as "state_reason?",
-                  case when c.state in ('scheduled', 'retry_wait') then c.next_attempt_at end as next_charge_at
+                  case when c.state in ('scheduled', 'retry_wait') then c.next_attempt_at end as next_charge_at,
+                  case when c.state in ('action_required', 'method_required') then c.deadline_at end as waits_until
            from invoices i
            join firms f on f.id = i.firm_id
            join clients cl on cl.firm_id = i.firm_id and cl.id = i.client_id
@@ -316,6 +319,7 @@ pub async fn show(conn: &mut PgConnection, firm: FirmId, id: InvoiceId) -> Resul
             state: row.autopay_state,
             reason: row.state_reason,
             next_charge_at: row.next_charge_at,
+            waits_until: row.waits_until,
         },
         attempts: attempts(&mut *conn, firm, id).await?,
         payments: payments(&mut *conn, firm, id).await?,

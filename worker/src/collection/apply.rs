@@ -4,9 +4,10 @@ use chrono::{DateTime, Duration, Utc};
 use serde_json::{Value, json};
 use shared::{
     domain::collection::{
-        AttemptChange, AttemptState, AttemptView, CycleChange, CycleState, IntentSeen, Note, Observed,
-        Source, observe, technical as technical_change,
+        AttemptChange, AttemptState, AttemptView, CycleChange, CycleState, IntentSeen, IntentStatus, Note,
+        Observed, REJECTED_REQUEST, Source, observe, technical as technical_change,
     },
+    domain::decline::DeclineClass,
     ids::FirmId,
     store::{
         audit::{self, Actor, Cause, Entry, Severity},
@@ -64,7 +65,11 @@ pub async fn apply(
         source,
         at.now,
     );
-    write(conn, at, cycle, Some(seen), &observed, request_id).await
+    let applied = write(conn, at, cycle, Some(seen), &observed, request_id).await?;
+    if seen.status == IntentStatus::Canceled {
+        cycles::intent_closed(conn, at.firm, cycle, at.now, at.cause).await?;
+    }
+    Ok(applied)
 }
 
 /// Records that the open attempt had no effect, as Stripe's own answer shows; it is made again within minutes.
@@ -112,12 +117,7 @@ pub async fn unknown(
         .await?;
     }
     if is_unknown && !cycle.view.state.is_final() && cycle.view.state != CycleState::Unknown {
-        let change = CycleChange {
-            state: CycleState::Unknown,
-            reason: None,
-            first_failed_at: cycle.view.first_failed_at,
-            next: None,
-        };
+        let change = cycle.view.change_to(CycleState::Unknown, None);
         cycles::update_cycle(conn, at.firm, cycle, &change).await?;
     }
     cycles::enqueue_reconcile(conn, at.firm, cycle, attempt.id, at.now + UNKNOWN_LOOKUP).await?;
@@ -160,12 +160,8 @@ pub async fn hold(
         .await?;
     }
     if !cycle.view.state.is_final() {
-        let change = CycleChange {
-            state: CycleState::Paused,
-            reason: Some(format!("rejected_request:{code}")),
-            first_failed_at: cycle.view.first_failed_at,
-            next: None,
-        };
+        let reason = format!("{REJECTED_REQUEST}:{code}");
+        let change = cycle.view.change_to(CycleState::Paused, Some(&reason));
         cycles::update_cycle(conn, at.firm, cycle, &change).await?;
     }
     record_audit(
@@ -218,11 +214,14 @@ async fn write(
         tell_note(conn, at, cycle, seen, note).await?;
     }
     // A card that was replaced while its predecessor was being declined need not wait for anyone.
-    if let (Some(change), Some(CycleState::MethodRequired)) =
-        (&observed.attempt, observed.cycle.as_ref().map(|c| c.state))
+    if let Some(change) = observed
+        .attempt
+        .as_ref()
+        .filter(|a| a.class == Some(DeclineClass::Hard))
         && cycles::method_refused(conn, at.firm, change.id).await?
+        && let Some(cycle) = cycles::lock(conn, at.firm, cycle.id).await?
     {
-        cycles::method_updated(conn, at.firm, cycle.client, at.now, at.cause).await?;
+        cycles::try_new_card(conn, at.firm, &cycle, at.now, at.cause).await?;
     }
     Ok(Applied {
         changed: !observed.is_nothing(),
@@ -301,15 +300,9 @@ async fn tell_cycle(
             record_audit(conn, at, cycle, "retry.scheduled", Severity::Info, meta).await?;
         }
         (None, CycleState::Exhausted) => {
-            record_audit(
-                conn,
-                at,
-                cycle,
-                "retry.exhausted",
-                Severity::Critical,
-                json!({"cycle": cycle.id}),
-            )
-            .await?;
+            let subject = (cycle.invoice, cycle.id);
+            cycles::audit_exhausted(conn, at.firm, at.now, subject, change.reason.as_deref(), at.cause)
+                .await?;
         }
         (None, _) => {}
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use shared::{
+    domain::collection::Asked,
     ids::{ClientId, FirmId},
     store::{
         Tx,
@@ -42,7 +43,8 @@ enum Command {
 
 #[derive(Debug, clap::Subcommand)]
 enum AutopayCommand {
-    /// Collect this client's invoices by card; open ones are tried at once.
+    /// Collect this client's invoices by card: those never tried at once, those given up when it was off where they were,
+    /// and those that one of our faults or a missing customer stopped.
     #[command(after_help = "Examples:
   quittance client autopay on globex
   quittance client autopay on cus_1 --payment-method pm_1 --reason 'new mandate of 3 March'")]
@@ -84,6 +86,8 @@ enum MethodCommand {
 struct Shown {
     client: String,
     changed: bool,
+    /// Collections that stood still and go on.
+    resumed: usize,
     autopay_enabled: bool,
     autopay_payment_method: Option<String>,
 }
@@ -115,6 +119,7 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
         cause: &cause,
         at: tx.now(),
     };
+    let asks_to_go_on = matches!(args.command, Command::Autopay(AutopayCommand::On { .. }));
     let changed = match (args.command, card) {
         (
             Command::Autopay(AutopayCommand::On {
@@ -134,7 +139,8 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
                 ));
             }
             if change {
-                autopay::switch_on(&mut tx, firm, client, method.id, reason.as_deref(), &by).await?;
+                let cards = (before.method_id, method.id);
+                autopay::switch_on(&mut tx, firm, client, cards, reason.as_deref(), &by).await?;
             }
             change
         }
@@ -147,12 +153,18 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
         (Command::PaymentMethod(_), Some(card)) => attach(&mut tx, firm, client, &before, &card, &by).await?,
         (Command::PaymentMethod(_), None) => false,
     };
+    let resumed = if asks_to_go_on {
+        cycles::review_paused(&mut tx, firm, client, Asked::ByPerson, by.at, by.cause).await?
+    } else {
+        0
+    };
     jobs::nudge(&mut tx).await?;
     let after = autopay::lock(&mut tx, firm, client).await?;
     tx.commit().await?;
     let shown = Shown {
         client: after.client,
         changed,
+        resumed,
         autopay_enabled: after.enabled,
         autopay_payment_method: after.method,
     };
@@ -249,9 +261,13 @@ async fn attach(
 
 fn describe(shown: &Shown) -> String {
     let change = if shown.changed { "changed" } else { "as it was" };
+    let resumed = match shown.resumed {
+        0 => String::new(),
+        n => format!("; {n} stopped collection(s) go on"),
+    };
     match (shown.autopay_enabled, &shown.autopay_payment_method) {
         (true, Some(method)) => format!(
-            "{}: {change}; automatic payment is on, with {method}\n",
+            "{}: {change}; automatic payment is on, with {method}{resumed}\n",
             shown.client
         ),
         (true, None) | (false, _) => format!("{}: {change}; automatic payment is off\n", shown.client),

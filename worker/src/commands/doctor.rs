@@ -337,7 +337,7 @@ fn money(report: &mut Report, facts: &Facts) {
         "cycles_stopped_by_a_fault",
         facts.faulty_cycles == 0,
         facts.faulty_cycles.to_string(),
-        "a request of ours was refused: see `quittance invoice show`",
+        "a request of ours was refused: see `quittance invoice show`; once mended, `quittance client autopay on` lets them go on",
     );
 }
 

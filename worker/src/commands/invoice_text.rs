@@ -120,6 +120,9 @@ fn describe_autopay(invoice: &InvoiceView) -> String {
     if let Some(at) = autopay.next_charge_at {
         text.push_str(&format!(", next charge {} UTC", minute(at)));
     }
+    if let Some(at) = autopay.waits_until {
+        text.push_str(&format!(", until {} UTC", minute(at)));
+    }
     text
 }
 

@@ -195,8 +195,8 @@ async fn fence(tx: &mut Tx, at: At<'_>, invoice: InvoiceId, change: &Change) -> 
             if !payments::has_standing_chargeback(tx, at.firm, invoice).await?
                 && payments::lift_fence(tx, at.firm, invoice, FENCE).await?
             {
-                cycles::resume_held(tx, at.firm, invoice, &["invoice_fenced", "open_dispute"], at.now)
-                    .await?;
+                let reasons = ["invoice_fenced", "open_dispute"];
+                cycles::resume_held(tx, at.firm, invoice, &reasons, at.now, at.cause).await?;
             }
         }
     }

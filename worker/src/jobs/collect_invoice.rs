@@ -12,8 +12,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use shared::{
     domain::collection::{
-        AttemptState, AttemptView, ChargeDecision, CycleChange, CycleState, IntentStatus, NO_EFFECT_AFTER,
-        Source, decide_charge, decide_send,
+        AttemptState, AttemptView, ChargeDecision, CycleState, IntentStatus, NO_EFFECT_AFTER, Source,
+        decide_charge, decide_send,
     },
     domain::predicate::Predicate,
     ids::{AttemptId, FirmId},
@@ -132,13 +132,15 @@ impl Run<'_> {
                 Begin::Nothing(Outcome::Done(json!({"canceled": reason})))
             }
             ChargeDecision::Hold { state, reason } => {
-                let change = CycleChange {
-                    state,
-                    reason: Some(reason.to_owned()),
-                    first_failed_at: cycle.view.first_failed_at,
-                    next: None,
+                let change = match state.when_waited_in_vain() {
+                    Some(_) => cycle.view.wait_for_client(state, Some(reason), now),
+                    None => cycle.view.change_to(state, Some(reason)),
                 };
                 cycles::update_cycle(&mut tx, self.firm, &cycle, &change).await?;
+                if change.state == CycleState::Exhausted {
+                    let (subject, why) = ((cycle.invoice, cycle.id), change.reason.as_deref());
+                    cycles::audit_exhausted(&mut tx, self.firm, now, subject, why, &self.cause).await?;
+                }
                 Begin::Nothing(Outcome::Done(json!({"held": reason})))
             }
             ChargeDecision::Charge {
@@ -159,12 +161,7 @@ impl Run<'_> {
                     idempotency_key: IdempotencyKey::confirm(id).as_str().to_owned(),
                 };
                 cycles::insert_attempt(&mut tx, self.firm, now, &attempt).await?;
-                let in_flight = CycleChange {
-                    state: CycleState::InFlight,
-                    reason: None,
-                    first_failed_at: cycle.view.first_failed_at,
-                    next: None,
-                };
+                let in_flight = cycle.view.change_to(CycleState::InFlight, None);
                 cycles::update_cycle(&mut tx, self.firm, &cycle, &in_flight).await?;
                 let meta = json!({"attempt": id, "step": step, "trigger": trigger.as_str(), "amount_minor": amount.minor(),
                                   "currency": amount.currency().as_str()});

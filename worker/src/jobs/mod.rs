@@ -6,6 +6,7 @@ pub mod process_recurring_charges;
 pub mod process_stripe_event;
 pub mod prune;
 pub mod reconcile_payment;
+pub mod review_cycle;
 
 use crate::queue::{JobError, Registry};
 
@@ -19,6 +20,7 @@ pub fn register(registry: Registry) -> Registry {
         .external::<collect_invoice::CollectInvoice>()
         .external::<reconcile_payment::ReconcilePayment>()
         .external::<cancel_payment_intent::CancelPaymentIntent>()
+        .transactional::<review_cycle::ReviewCycle>()
         .external::<prune::Prune>()
 }
 

@@ -1,4 +1,5 @@
-//! The safety net of collection: finds every cycle that is due and has no job, and every outcome that nobody looks up.
+//! The safety net of collection: finds every cycle that is due and has no job, every outcome that nobody looks up, every cycle
+//! that has stood still for long enough, and every PaymentIntent that a new collection waits to see canceled.
 //! Trigger: daily at 03:00 UTC and every ten minutes.   Effect: jobs.
 //! Idempotent: a cycle with an unfinished job gets no second one; the jobs themselves decide again.
 //! Gives up: never; the next sweep finds what this one did not.
@@ -38,6 +39,10 @@ impl TransactionalJob for ProcessRecurringCharges {
         let run = job.id.to_string();
         let charges = cycles::enqueue_due(tx, None, now, &run, MOST).await?.len();
         let lookups = cycles::enqueue_lookups(tx, now - LOST_AFTER, &run, MOST).await?;
-        Ok(Outcome::Done(json!({"charges": charges, "lookups": lookups})))
+        let reviews = cycles::enqueue_reviews(tx, now, MOST).await?;
+        let cancellations = cycles::enqueue_cancellations(tx, &run, MOST).await?;
+        Ok(Outcome::Done(
+            json!({"charges": charges, "lookups": lookups, "reviews": reviews, "cancellations": cancellations}),
+        ))
     }
 }

@@ -28,6 +28,8 @@ pub struct ChargeFacts {
     pub open_chargeback: bool,
     /// An attempt of an earlier cycle of this invoice has no known end: it may have captured the money already.
     pub earlier_attempt_open: bool,
+    /// The PaymentIntent of an earlier cycle of this invoice, which was given up, is not known to be canceled yet.
+    pub earlier_intent_open: bool,
     /// The cycle.
     pub cycle: CycleState,
     /// When the next attempt is due.
@@ -36,6 +38,17 @@ pub struct ChargeFacts {
     pub next_step: u32,
     /// Why it will be made.
     pub next_trigger: Trigger,
+}
+
+impl ChargeFacts {
+    /// The same, had the cycle nothing to do but to be charged now.
+    pub(super) fn as_if_due(&self, as_of: DateTime<Utc>) -> Self {
+        Self {
+            cycle: CycleState::Scheduled,
+            next_attempt_at: Some(as_of),
+            ..self.clone()
+        }
+    }
 }
 
 /// What to do about an invoice that is to be collected.
@@ -103,7 +116,7 @@ pub fn decide_charge(facts: &ChargeFacts, as_of: DateTime<Utc>) -> (ChargeDecisi
     let big_enough = facts.open.minor() >= currency.minimum_charge_minor();
     let divisible = facts.open.minor() % currency.charge_step() == 0;
 
-    let table: [(Predicate, ChargeDecision); 14] = [
+    let table: [(Predicate, ChargeDecision); 15] = [
         (
             check("cycle_chargeable", chargeable, json!(facts.cycle.as_str())),
             ChargeDecision::NotNow("cycle_not_waiting"),
@@ -161,6 +174,14 @@ pub fn decide_charge(facts: &ChargeFacts, as_of: DateTime<Utc>) -> (ChargeDecisi
                 json!(facts.earlier_attempt_open),
             ),
             ChargeDecision::NotNow("earlier_attempt_open"),
+        ),
+        (
+            check(
+                "no_earlier_intent_open",
+                !facts.earlier_intent_open,
+                json!(facts.earlier_intent_open),
+            ),
+            ChargeDecision::NotNow("earlier_intent_open"),
         ),
         (
             check("not_paused", facts.pause.is_none(), json!(facts.pause)),
@@ -243,12 +264,7 @@ pub fn decide_send(
     as_of: DateTime<Utc>,
 ) -> (Result<(), &'static str>, Vec<Predicate>) {
     // Its own attempt is why the cycle does not wait any more.
-    let undecided = ChargeFacts {
-        cycle: CycleState::Scheduled,
-        next_attempt_at: Some(as_of),
-        ..facts.clone()
-    };
-    let (decision, checks) = decide_charge(&undecided, as_of);
+    let (decision, checks) = decide_charge(&facts.as_if_due(as_of), as_of);
     let send = match decision {
         ChargeDecision::Charge { method: now, .. } if now != method => Err("payment_method_changed"),
         ChargeDecision::Charge { amount: now, .. } if now != amount => Err("open_balance_changed"),
@@ -261,7 +277,7 @@ pub fn decide_send(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -272,7 +288,7 @@ mod tests {
     }
 
     /// An invoice that is charged.
-    fn chargeable() -> ChargeFacts {
+    pub(in super::super) fn chargeable() -> ChargeFacts {
         ChargeFacts {
             issued: true,
             open: Money::new(12_500, Currency::USD),
@@ -284,6 +300,7 @@ mod tests {
             pause: None,
             open_chargeback: false,
             earlier_attempt_open: false,
+            earlier_intent_open: false,
             cycle: CycleState::RetryWait,
             next_attempt_at: Some(now()),
             next_step: 2,
@@ -348,6 +365,12 @@ mod tests {
                 |f| f.earlier_attempt_open = true,
                 WAIT,
                 "earlier_attempt_open",
+            ),
+            (
+                "no_earlier_intent_open",
+                |f| f.earlier_intent_open = true,
+                WAIT,
+                "earlier_intent_open",
             ),
             (
                 "not_paused",

@@ -2,16 +2,22 @@
 //!
 //! [`decide_charge`] is asked before every attempt, under the invoice's lock. [`fn@observe`] is the one reducer for the
 //! answer of our own call, for webhooks and for lookups: whichever comes first wins, and the rest changes nothing.
+//! [`fn@review`] looks again at what stands still, and [`fn@restart`] says how an invoice that was given up is collected again.
 mod decide;
 mod observe;
+mod restart;
+mod review;
 #[cfg(test)]
 mod tests;
 
 pub use decide::{ChargeDecision, ChargeFacts, decide_charge, decide_send};
 pub use observe::{
     AttemptChange, AttemptView, CycleChange, CycleView, IntentFailure, IntentSeen, IntentStatus,
-    NO_EFFECT_AFTER, NextAttempt, Note, Observed, Source, observe, technical, technical_backoff,
+    NO_EFFECT_AFTER, NextAttempt, Note, Observed, REJECTED_REQUEST, Source, observe, technical,
+    technical_backoff,
 };
+pub use restart::{Failure, History, Restart, restart};
+pub use review::{Asked, Review, review};
 
 use super::words::word_enum;
 
@@ -83,6 +89,23 @@ impl CycleState {
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Exhausted | Self::Canceled)
+    }
+
+    /// Waits for the client, which has an end; then the cycle is exhausted for this reason.
+    #[must_use]
+    pub fn when_waited_in_vain(self) -> Option<&'static str> {
+        match self {
+            Self::ActionRequired => Some("action_deadline_passed"),
+            Self::MethodRequired => Some("method_deadline_passed"),
+            Self::Scheduled
+            | Self::InFlight
+            | Self::RetryWait
+            | Self::Unknown
+            | Self::Paused
+            | Self::Succeeded
+            | Self::Exhausted
+            | Self::Canceled => None,
+        }
     }
 }
 

@@ -96,6 +96,8 @@ pub struct CycleView {
     pub first_failed_at: Option<DateTime<Utc>>,
     /// The retry policy in force for it.
     pub policy: RetryPolicy,
+    /// Until when it waits for the client, while it does.
+    pub deadline: Option<DateTime<Utc>>,
 }
 
 impl CycleView {
@@ -107,7 +109,59 @@ impl CycleView {
             Some(_) => CycleState::RetryWait,
         }
     }
+
+    /// Until when it waits for the client, should it begin to do so now: to the end of its retry policy, which counts from
+    /// the first failure, or from now where nothing has failed.
+    #[must_use]
+    pub fn waits_until(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.policy.ends_at(self.first_failed_at.unwrap_or(now))
+    }
+
+    /// The change to a state in which no attempt is due.
+    #[must_use]
+    pub fn change_to(&self, state: CycleState, reason: Option<&str>) -> CycleChange {
+        CycleChange {
+            state,
+            reason: reason.map(str::to_owned),
+            first_failed_at: self.first_failed_at,
+            next: None,
+            deadline: None,
+        }
+    }
+
+    /// The change to waiting for the next attempt.
+    #[must_use]
+    pub fn wait_for_next(&self, next: NextAttempt, reason: Option<&str>) -> CycleChange {
+        CycleChange {
+            next: Some(next),
+            ..self.change_to(self.waiting(), reason)
+        }
+    }
+
+    /// The change to waiting for the client, `action_required` or `method_required`; where the time for that is up already,
+    /// to its end.
+    #[must_use]
+    pub fn wait_for_client(
+        &self,
+        state: CycleState,
+        reason: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> CycleChange {
+        let until = self.waits_until(now);
+        if until <= now {
+            return self.change_to(CycleState::Exhausted, state.when_waited_in_vain());
+        }
+        CycleChange {
+            deadline: Some(until),
+            ..self.change_to(state, reason)
+        }
+    }
 }
+
+/// Why a cycle is paused after a decline for a possible double: a person must look for the other payment.
+pub(super) const CHECK_FOR_EXISTING_PAYMENT: &str = "check_for_existing_payment";
+/// Why a cycle is paused after a request of ours was rejected; Stripe's code may follow behind a colon.
+pub const REJECTED_REQUEST: &str = "rejected_request";
 
 /// An attempt as stored.
 #[derive(Clone, Debug)]
@@ -156,6 +210,8 @@ pub struct CycleChange {
     pub first_failed_at: Option<DateTime<Utc>>,
     /// The next attempt: when, which step, why.
     pub next: Option<NextAttempt>,
+    /// Until when it waits for the client; only in a state that does.
+    pub deadline: Option<DateTime<Utc>>,
 }
 
 /// The attempt that is due next.
@@ -225,12 +281,13 @@ pub fn observe(
     let open = attempts.iter().find(|a| a.state.is_open());
     match &seen.status {
         IntentStatus::Succeeded => succeeded(cycle, attempts, open, payments, seen),
-        IntentStatus::Processing => waiting(cycle, open, AttemptState::Processing, CycleState::InFlight),
+        IntentStatus::Processing => waiting(cycle, open, AttemptState::Processing, CycleState::InFlight, now),
         IntentStatus::RequiresAction => waiting(
             cycle,
             open,
             AttemptState::ActionRequired,
             CycleState::ActionRequired,
+            now,
         ),
         IntentStatus::RequiresPaymentMethod | IntentStatus::RequiresConfirmation => {
             failed_or_no_effect(cycle, attempts, open, seen, source, now)
@@ -273,12 +330,7 @@ fn succeeded(
             codes: None,
             rule: None,
         }),
-        cycle: (cycle.state != CycleState::Succeeded).then_some(CycleChange {
-            state: CycleState::Succeeded,
-            reason: None,
-            first_failed_at: cycle.first_failed_at,
-            next: None,
-        }),
+        cycle: (cycle.state != CycleState::Succeeded).then(|| cycle.change_to(CycleState::Succeeded, None)),
         note: (is_new && matches!(cycle.state, CycleState::Canceled)).then_some(Note::MoneyAfterEnd),
     }
 }
@@ -289,6 +341,7 @@ fn waiting(
     open: Option<&AttemptView>,
     attempt_state: AttemptState,
     cycle_state: CycleState,
+    now: DateTime<Utc>,
 ) -> Observed {
     let Some(attempt) = open.filter(|a| a.state != attempt_state && a.state != AttemptState::Created) else {
         return Observed::default();
@@ -302,11 +355,9 @@ fn waiting(
             codes: None,
             rule: None,
         }),
-        cycle: (!cycle.state.is_final() && cycle.state != cycle_state).then_some(CycleChange {
-            state: cycle_state,
-            reason: None,
-            first_failed_at: cycle.first_failed_at,
-            next: None,
+        cycle: (!cycle.state.is_final() && cycle.state != cycle_state).then(|| CycleChange {
+            deadline: cycle_state.when_waited_in_vain().map(|_| cycle.waits_until(now)),
+            ..cycle.change_to(cycle_state, None)
         }),
         ..Observed::default()
     }
@@ -322,12 +373,8 @@ fn canceled(cycle: &CycleView, open: Option<&AttemptView>) -> Observed {
             codes: None,
             rule: None,
         }),
-        cycle: (!cycle.state.is_final()).then(|| CycleChange {
-            state: CycleState::Canceled,
-            reason: Some("intent_canceled".into()),
-            first_failed_at: cycle.first_failed_at,
-            next: None,
-        }),
+        cycle: (!cycle.state.is_final())
+            .then(|| cycle.change_to(CycleState::Canceled, Some("intent_canceled"))),
         ..Observed::default()
     }
 }
@@ -405,15 +452,15 @@ pub fn technical(
             codes: None,
             rule: None,
         }),
-        cycle: (!cycle.state.is_final()).then(|| CycleChange {
-            state: cycle.waiting(),
-            reason: Some("technical".into()),
-            first_failed_at: cycle.first_failed_at,
-            next: Some(NextAttempt {
-                at: now + backoff,
-                step: attempt.step,
-                trigger: attempt.trigger,
-            }),
+        cycle: (!cycle.state.is_final()).then(|| {
+            cycle.wait_for_next(
+                NextAttempt {
+                    at: now + backoff,
+                    step: attempt.step,
+                    trigger: attempt.trigger,
+                },
+                Some("technical"),
+            )
         }),
         ..Observed::default()
     }
@@ -429,25 +476,28 @@ fn declined(
     let classified = decline::classify(&failure.codes);
     let failed_at = failed_at(attempt, failure, now);
     let first_failed_at = cycle.first_failed_at.unwrap_or(failed_at);
-    let (state, reason, next) = match classified.class {
+    let cycle = CycleView {
+        first_failed_at: Some(first_failed_at),
+        ..cycle.clone()
+    };
+    let change = match classified.class {
         DeclineClass::Soft => {
             match retry_policy::next_step(&cycle.policy, attempt.step, first_failed_at, failed_at, now) {
-                NextStep::Retry { step, at } => (
-                    CycleState::RetryWait,
-                    None,
-                    Some(NextAttempt {
+                NextStep::Retry { step, at } => cycle.wait_for_next(
+                    NextAttempt {
                         at,
                         step,
                         trigger: Trigger::Retry,
-                    }),
+                    },
+                    None,
                 ),
-                NextStep::Exhausted => (CycleState::Exhausted, None, None),
+                NextStep::Exhausted => cycle.change_to(CycleState::Exhausted, None),
             }
         }
-        DeclineClass::Hard => (CycleState::MethodRequired, None, None),
-        DeclineClass::Customer => (CycleState::ActionRequired, None, None),
-        DeclineClass::Check => (CycleState::Paused, Some("check_for_existing_payment"), None),
-        DeclineClass::Bug => (CycleState::Paused, Some("rejected_request"), None),
+        DeclineClass::Hard => cycle.wait_for_client(CycleState::MethodRequired, None, now),
+        DeclineClass::Customer => cycle.wait_for_client(CycleState::ActionRequired, None, now),
+        DeclineClass::Check => cycle.change_to(CycleState::Paused, Some(CHECK_FOR_EXISTING_PAYMENT)),
+        DeclineClass::Bug => cycle.change_to(CycleState::Paused, Some(REJECTED_REQUEST)),
     };
     Observed {
         attempt: Some(AttemptChange {
@@ -458,12 +508,7 @@ fn declined(
             codes: Some(failure.codes.clone()),
             rule: Some(classified.rule),
         }),
-        cycle: (!cycle.state.is_final()).then(|| CycleChange {
-            state,
-            reason: reason.map(str::to_owned),
-            first_failed_at: Some(first_failed_at),
-            next,
-        }),
+        cycle: (!cycle.state.is_final()).then_some(change),
         ..Observed::default()
     }
 }

@@ -1,6 +1,7 @@
 //! A cycle moves on: its row, the invoice's next charge, the job of the next attempt, the audit.
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 use sqlx::PgConnection;
 
 use super::{cycle::Cycle, enqueue::enqueue_collect};
@@ -28,7 +29,7 @@ pub async fn update_cycle(
     let next_at = change.next.as_ref().map(|n| n.at);
     let version = sqlx::query_scalar!(
         "update collection_cycles set state = $3, state_reason = $4, first_failed_at = coalesce(first_failed_at, $5),
-           next_attempt_at = $6, next_step = coalesce($7, next_step), next_trigger = coalesce($8, next_trigger)
+           next_attempt_at = $6, next_step = coalesce($7, next_step), next_trigger = coalesce($8, next_trigger), deadline_at = $9
          where firm_id = $1 and id = $2 returning version",
         firm.0,
         cycle.id.0,
@@ -38,6 +39,7 @@ pub async fn update_cycle(
         next_at,
         change.next.as_ref().map(|n| i32::try_from(n.step).unwrap_or(i32::MAX)),
         change.next.as_ref().map(|n| n.trigger.as_str()),
+        change.deadline,
     )
     .fetch_one(&mut *conn)
     .await?;
@@ -124,4 +126,28 @@ pub(super) async fn audit_cycle(
         },
     )
     .await
+}
+
+/// Tells that no further attempt will be made unless a person decides so.
+///
+/// # Errors
+/// When the database is away.
+pub async fn audit_exhausted(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    now: DateTime<Utc>,
+    (invoice, cycle): (InvoiceId, CycleId),
+    reason: Option<&str>,
+    cause: &Cause,
+) -> Result<()> {
+    let entry = Entry {
+        action: "retry.exhausted",
+        severity: Severity::Critical,
+        actor: Actor::System,
+        subject_kind: "invoice",
+        subject: invoice.0,
+        cause,
+        meta: json!({"cycle": cycle, "reason": reason}),
+    };
+    audit::record(conn, firm, now, &entry).await
 }

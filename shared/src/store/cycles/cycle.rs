@@ -27,7 +27,11 @@ pub struct Cycle {
     pub amount: Money,
     /// Counts changes.
     pub version: i32,
-    /// State, first failure, policy.
+    /// Why it is in its state, where the state alone does not say.
+    pub reason: Option<String>,
+    /// Its PaymentIntent is known to be canceled.
+    pub intent_closed: bool,
+    /// State, first failure, policy, deadline.
     pub view: CycleView,
     /// The attempts, oldest first.
     pub attempts: Vec<AttemptView>,
@@ -75,7 +79,8 @@ pub async fn lock(conn: &mut PgConnection, firm: FirmId, id: CycleId) -> Result<
     .await?;
     let Some(invoice) = locked else { return Ok(None) };
     let row = sqlx::query!(
-        "select stripe_payment_intent_id, amount_minor, currency::text as \"currency!\", state, first_failed_at, policy, version
+        "select stripe_payment_intent_id, amount_minor, currency::text as \"currency!\", state, state_reason, first_failed_at,
+                deadline_at, policy, version, intent_closed_at is not null as \"intent_closed!\"
          from collection_cycles where firm_id = $1 and id = $2",
         firm.0,
         id.0
@@ -125,10 +130,13 @@ pub async fn lock(conn: &mut PgConnection, firm: FirmId, id: CycleId) -> Result<
         intent: row.stripe_payment_intent_id,
         amount: Money::new(row.amount_minor, currency(&row.currency)?),
         version: row.version,
+        reason: row.state_reason,
+        intent_closed: row.intent_closed,
         view: CycleView {
             state: parse(&row.state)?,
             first_failed_at: row.first_failed_at,
             policy: policy(row.policy)?,
+            deadline: row.deadline_at,
         },
         attempts,
         payments,
@@ -153,6 +161,9 @@ pub async fn charge_facts(conn: &mut PgConnection, firm: FirmId, id: CycleId) ->
                           join payment_attempts a on a.firm_id = o.firm_id and a.cycle_id = o.id
                           where o.firm_id = c.firm_id and o.invoice_id = c.invoice_id and o.id <> c.id
                             and a.state in ('sent', 'processing', 'action_required', 'unknown')) as "earlier_attempt_open!",
+                  exists (select 1 from collection_cycles o
+                          where o.firm_id = c.firm_id and o.invoice_id = c.invoice_id and o.id <> c.id and o.state = 'canceled'
+                            and o.stripe_payment_intent_id is not null and o.intent_closed_at is null) as "earlier_intent_open!",
                   c.state, c.next_attempt_at, c.next_step, c.next_trigger
            from collection_cycles c
            join invoices i on i.firm_id = c.firm_id and i.id = c.invoice_id
@@ -180,6 +191,7 @@ pub async fn charge_facts(conn: &mut PgConnection, firm: FirmId, id: CycleId) ->
         pause: row.pause,
         open_chargeback: row.open_chargeback,
         earlier_attempt_open: row.earlier_attempt_open,
+        earlier_intent_open: row.earlier_intent_open,
         cycle: parse(&row.state)?,
         next_attempt_at: row.next_attempt_at,
         next_step: u32::try_from(row.next_step).unwrap_or_default(),

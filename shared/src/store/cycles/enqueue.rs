@@ -21,11 +21,13 @@ pub const COLLECT: &str = "collect_invoice";
 pub const RECONCILE: &str = "reconcile_payment";
 /// Job kind that cancels the PaymentIntent of a cycle given up. Payload: `{"cycle_id"}`.
 pub const CANCEL_INTENT: &str = "cancel_payment_intent";
+/// Job kind that looks at a cycle that stands still. Payload: `{"cycle_id"}`.
+pub const REVIEW: &str = "review_cycle";
 
 /// Failed lookups of one attempt before a person is asked; a lookup that shows nothing new is no failure.
 pub(super) const LOOKUPS: i32 = 1000;
 /// Failed tries to cancel one PaymentIntent before a person is asked.
-const CANCELLATIONS: i32 = 100;
+pub(super) const CANCELLATIONS: i32 = 100;
 
 pub(super) async fn enqueue_collect(
     conn: &mut PgConnection,

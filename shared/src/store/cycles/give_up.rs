@@ -9,12 +9,17 @@ use super::{
     change::{audit_cycle, update_cycle},
     cycle::{Cycle, lock},
     enqueue::enqueue_cancel,
+    start::start_if_autopay,
 };
 use crate::{
-    domain::collection::{AttemptState, AttemptView, CycleChange, CycleState, NextAttempt},
+    domain::collection::{AttemptState, AttemptView, CycleState, NextAttempt},
     ids::{ClientId, CycleId, FirmId},
     store::{audit::Cause, error::Result},
 };
+
+/// Why a cycle is given up together with its client's automatic payment: when that was switched off, or when the next
+/// attempt found it so.
+const WITH_AUTOPAY: [&str; 2] = ["autopay_disabled", "autopay_off"];
 
 /// Takes back an attempt that was written down and not sent, because what it was decided by no longer holds. The cycle is
 /// due at once, so that it is decided anew what becomes of it.
@@ -32,16 +37,12 @@ pub async fn take_back(
 ) -> Result<()> {
     let outcome = AttemptOutcome::default();
     update_attempt(conn, firm, attempt.id, AttemptState::Canceled, &outcome, now).await?;
-    let change = CycleChange {
-        state: cycle.view.waiting(),
-        reason: Some(reason.into()),
-        first_failed_at: cycle.view.first_failed_at,
-        next: Some(NextAttempt {
-            at: now,
-            step: attempt.step,
-            trigger: attempt.trigger,
-        }),
+    let next = NextAttempt {
+        at: now,
+        step: attempt.step,
+        trigger: attempt.trigger,
     };
+    let change = cycle.view.wait_for_next(next, Some(reason));
     update_cycle(conn, firm, cycle, &change).await?;
     let meta = json!({"cycle": cycle.id, "attempt": attempt.id, "reason": reason});
     audit_cycle(conn, firm, now, "retry.superseded", cycle.invoice, cause, meta).await
@@ -108,12 +109,7 @@ pub async fn cancel(
         )
         .await?;
     }
-    let change = CycleChange {
-        state: CycleState::Canceled,
-        reason: Some(reason.into()),
-        first_failed_at: None,
-        next: None,
-    };
+    let change = cycle.view.change_to(CycleState::Canceled, Some(reason));
     update_cycle(conn, firm, cycle, &change).await?;
     if cycle.intent.is_some() {
         enqueue_cancel(conn, firm, cycle, now).await?;
@@ -128,6 +124,39 @@ pub async fn cancel(
         json!({"cycle": cycle.id, "reason": reason}),
     )
     .await
+}
+
+/// Notes that the PaymentIntent of a cycle is canceled: nothing can be charged with it any more. Where the cycle was given
+/// up because automatic payment was switched off, and it is on again, its invoice is collected anew from now on.
+///
+/// # Errors
+/// When the database is away.
+pub async fn intent_closed(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    cycle: &Cycle,
+    now: DateTime<Utc>,
+    cause: &Cause,
+) -> Result<()> {
+    if cycle.intent_closed {
+        return Ok(());
+    }
+    sqlx::query!(
+        "update collection_cycles set intent_closed_at = $3 where firm_id = $1 and id = $2",
+        firm.0,
+        cycle.id.0,
+        now
+    )
+    .execute(&mut *conn)
+    .await?;
+    let with_autopay = cycle
+        .reason
+        .as_deref()
+        .is_some_and(|reason| WITH_AUTOPAY.contains(&reason));
+    if cycle.view.state == CycleState::Canceled && with_autopay {
+        start_if_autopay(conn, firm, cycle.invoice, now, cause).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn cycles_of_client(

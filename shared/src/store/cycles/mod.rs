@@ -1,6 +1,7 @@
 //! Collection cycles and their attempts.
 //!
-//! Lock order: the invoice's row first, always ([`lock`] does it); everything about its collection is then still.
+//! Lock order: the invoice's row first, always ([`lock`] does it); everything about its collection is then still. Whoever
+//! touches several invoices of a client, or its cards, locks all of them before ([`crate::store::autopay::lock_collection`]).
 mod attempts;
 mod change;
 mod cycle;
@@ -15,10 +16,15 @@ pub use attempts::{
     AttemptOrder, AttemptOutcome, NewAttempt, attempt_order, class_word, insert_attempt, mark_sent,
     method_refused, update_attempt,
 };
-pub use change::{set_amount, set_intent, update_cycle};
+pub use change::{audit_exhausted, set_amount, set_intent, update_cycle};
 pub use cycle::{Cycle, charge_facts, lock, order_key};
-pub use enqueue::{CANCEL_INTENT, COLLECT, RECONCILE, enqueue_cancel, enqueue_reconcile, enqueue_send};
-pub use give_up::{cancel, cancel_live_cycles, take_back};
-pub use resume::{method_updated, resume_held};
+pub use enqueue::{
+    CANCEL_INTENT, COLLECT, RECONCILE, REVIEW, enqueue_cancel, enqueue_reconcile, enqueue_send,
+};
+pub use give_up::{cancel, cancel_live_cycles, intent_closed, take_back};
+pub use resume::{method_updated, resume_held, review, review_paused, try_new_card};
 pub use start::start_if_autopay;
-pub use sweep::{AttemptReport, LiveCycle, attempts_of_jobs, due_or_stuck, enqueue_due, enqueue_lookups};
+pub use sweep::{
+    AttemptReport, LiveCycle, attempts_of_jobs, due_or_stuck, enqueue_cancellations, enqueue_due,
+    enqueue_lookups, enqueue_reviews,
+};

@@ -1,4 +1,5 @@
-//! Cycles that stood still go on: another card is there, or what held them is gone.
+//! Cycles that stand still go on, or come to their end: another card is there, what held them is gone, or the time to wait
+//! is over.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -6,19 +7,24 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    change::{audit_cycle, update_cycle},
-    cycle::lock,
+    change::{audit_cycle, audit_exhausted, update_cycle},
+    cycle::{Cycle, charge_facts, lock},
     give_up::cycles_of_client,
-    words::parse,
 };
 use crate::{
-    domain::collection::{CycleChange, CycleState, NextAttempt, Trigger},
+    domain::collection::{
+        Asked, ChargeFacts, CycleChange, CycleState, NextAttempt, Review, Trigger, review as domain_review,
+    },
     ids::{ClientId, CycleId, FirmId, InvoiceId},
-    store::{audit::Cause, error::Result},
+    store::{
+        audit::Cause,
+        decisions::{self, Decision},
+        error::Result,
+    },
 };
 
 /// A client's card was replaced or updated: cycles that waited for one, or for the client to put the card right, are tried
-/// once at once, outside the ladder (B-24). Returns how many.
+/// once at once, outside the ladder (B-24). Returns how many. Call after [`crate::store::autopay::lock_collection`].
 ///
 /// # Errors
 /// When the database is away.
@@ -29,53 +35,43 @@ pub async fn method_updated(
     now: DateTime<Utc>,
     cause: &Cause,
 ) -> Result<usize> {
-    // Whoever calls has seen a new or updated card: what a hard decline marked is worth another try.
-    sqlx::query!(
-        "update payment_methods pm set status = 'active' from clients c
-         where c.firm_id = $1 and c.id = $2 and pm.firm_id = $1 and pm.id = c.autopay_payment_method_id and pm.status = 'needs_update'",
-        firm.0,
-        client.0
-    )
-    .execute(&mut *conn)
-    .await?;
     let mut resumed = 0;
     for id in cycles_of_client(conn, firm, client, &["method_required", "action_required"]).await? {
-        let Some(cycle) = lock(conn, firm, id).await? else {
-            continue;
-        };
-        let waits = matches!(
-            cycle.view.state,
-            CycleState::MethodRequired | CycleState::ActionRequired
-        );
-        // a client who is authenticating a payment right now is not interrupted
-        if !waits || cycle.open_attempt().is_some() {
-            continue;
+        if let Some(cycle) = lock(conn, firm, id).await?
+            && try_new_card(conn, firm, &cycle, now, cause).await?
+        {
+            resumed += 1;
         }
-        let step = cycle.attempts.iter().map(|a| a.step).max().unwrap_or(0);
-        let change = CycleChange {
-            state: CycleState::RetryWait,
-            reason: Some("method_updated".into()),
-            first_failed_at: cycle.view.first_failed_at,
-            next: Some(NextAttempt {
-                at: now,
-                step,
-                trigger: Trigger::MethodUpdated,
-            }),
-        };
-        update_cycle(conn, firm, &cycle, &change).await?;
-        audit_cycle(
-            conn,
-            firm,
-            now,
-            "retry.scheduled",
-            cycle.invoice,
-            cause,
-            json!({"cycle": id, "trigger": "method_updated", "at": now}),
-        )
-        .await?;
-        resumed += 1;
     }
     Ok(resumed)
+}
+
+/// The same for one cycle; call under [`lock`]. Returns whether it waited for a card.
+///
+/// # Errors
+/// When the database is away.
+pub async fn try_new_card(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    cycle: &Cycle,
+    now: DateTime<Utc>,
+    cause: &Cause,
+) -> Result<bool> {
+    let waits = cycle.view.state.when_waited_in_vain().is_some();
+    // a client who is authenticating a payment right now is not interrupted
+    if !waits || cycle.open_attempt().is_some() {
+        return Ok(false);
+    }
+    let next = NextAttempt {
+        at: now,
+        step: cycle.attempts.iter().map(|a| a.step).max().unwrap_or(0),
+        trigger: Trigger::MethodUpdated,
+    };
+    let change = cycle.view.wait_for_next(next, Some("method_updated"));
+    update_cycle(conn, firm, cycle, &change).await?;
+    let meta = json!({"cycle": cycle.id, "trigger": "method_updated", "at": now});
+    audit_cycle(conn, firm, now, "retry.scheduled", cycle.invoice, cause, meta).await?;
+    Ok(true)
 }
 
 /// Lets cycles of one invoice that were held for `reason` go on at once, e.g. after a dispute was won.
@@ -88,6 +84,7 @@ pub async fn resume_held(
     invoice: InvoiceId,
     reasons: &[&str],
     now: DateTime<Utc>,
+    cause: &Cause,
 ) -> Result<()> {
     let reasons: Vec<String> = reasons.iter().map(|&s| s.to_owned()).collect();
     let held: Option<Uuid> = sqlx::query_scalar!(
@@ -102,22 +99,108 @@ pub async fn resume_held(
     let Some(cycle) = lock(conn, firm, CycleId(id)).await? else {
         return Ok(());
     };
-    let next = sqlx::query!(
-        "select next_step, next_trigger from collection_cycles where firm_id = $1 and id = $2",
-        firm.0,
-        id
-    )
-    .fetch_one(&mut *conn)
-    .await?;
-    let change = CycleChange {
-        state: cycle.view.waiting(),
-        reason: None,
-        first_failed_at: cycle.view.first_failed_at,
-        next: Some(NextAttempt {
-            at: now,
-            step: u32::try_from(next.next_step).unwrap_or_default(),
-            trigger: parse(&next.next_trigger)?,
-        }),
+    let facts = charge_facts(conn, firm, cycle.id).await?;
+    go_on(conn, firm, &cycle, &facts, now, cause).await
+}
+
+/// Looks again at every paused cycle of a client. Returns how many go on. Call after
+/// [`crate::store::autopay::lock_collection`].
+///
+/// # Errors
+/// When the database is away.
+pub async fn review_paused(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    client: ClientId,
+    asked: Asked,
+    now: DateTime<Utc>,
+    cause: &Cause,
+) -> Result<usize> {
+    let mut resumed = 0;
+    for id in cycles_of_client(conn, firm, client, &["paused"]).await? {
+        if let Some(cycle) = lock(conn, firm, id).await?
+            && review(conn, firm, &cycle, asked, now, cause).await? == Review::GoesOn
+        {
+            resumed += 1;
+        }
+    }
+    Ok(resumed)
+}
+
+/// Looks again at a cycle that stands still, and does what follows; call under [`lock`].
+///
+/// # Errors
+/// When the database is away.
+pub async fn review(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    cycle: &Cycle,
+    asked: Asked,
+    now: DateTime<Utc>,
+    cause: &Cause,
+) -> Result<Review> {
+    let facts = charge_facts(conn, firm, cycle.id).await?;
+    let seen = domain_review(&cycle.view, cycle.reason.as_deref(), &facts, asked, now);
+    match &seen {
+        Review::Stands => {}
+        Review::GoesOn => go_on(conn, firm, cycle, &facts, now, cause).await?,
+        Review::WaitsUntil(until) => {
+            let change = CycleChange {
+                deadline: Some(*until),
+                ..cycle.view.change_to(cycle.view.state, cycle.reason.as_deref())
+            };
+            update_cycle(conn, firm, cycle, &change).await?;
+        }
+        Review::Ends(reason) => {
+            let change = cycle.view.change_to(CycleState::Exhausted, Some(reason));
+            update_cycle(conn, firm, cycle, &change).await?;
+            tell_end(conn, firm, cycle, reason, now, cause).await?;
+        }
+    }
+    Ok(seen)
+}
+
+/// The attempt at which it was stopped is due now.
+async fn go_on(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    cycle: &Cycle,
+    facts: &ChargeFacts,
+    now: DateTime<Utc>,
+    cause: &Cause,
+) -> Result<()> {
+    let next = NextAttempt {
+        at: now,
+        step: facts.next_step,
+        trigger: facts.next_trigger,
     };
-    update_cycle(conn, firm, &cycle, &change).await
+    let meta = json!({"cycle": cycle.id, "step": next.step, "trigger": next.trigger.as_str(), "at": now,
+                      "paused_for": cycle.reason});
+    let change = cycle.view.wait_for_next(next, None);
+    update_cycle(conn, firm, cycle, &change).await?;
+    audit_cycle(conn, firm, now, "retry.scheduled", cycle.invoice, cause, meta).await
+}
+
+async fn tell_end(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    cycle: &Cycle,
+    reason: &str,
+    now: DateTime<Utc>,
+    cause: &Cause,
+) -> Result<()> {
+    let subject = (cycle.invoice, cycle.id);
+    audit_exhausted(conn, firm, now, subject, Some(reason), cause).await?;
+    let decision = Decision {
+        subject_kind: "invoice",
+        subject: cycle.invoice.0,
+        kind: "retry",
+        outcome: CycleState::Exhausted.as_str(),
+        reason_code: reason,
+        predicates: json!([
+            {"name": "waited_for_client", "ok": false, "value": {"state": cycle.view.state.as_str(), "until": cycle.view.deadline}},
+        ]),
+        cause,
+    };
+    decisions::record(conn, firm, now, &decision).await
 }

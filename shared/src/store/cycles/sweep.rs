@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    enqueue::{COLLECT, LOOKUPS, RECONCILE},
+    enqueue::{CANCEL_INTENT, CANCELLATIONS, COLLECT, LOOKUPS, RECONCILE, REVIEW},
     words::parse,
 };
 use crate::{
@@ -123,6 +123,51 @@ pub async fn enqueue_lookups(
         run,
         COLLECT,
         LOOKUPS
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Has every cycle looked at again that stands still and whose client has had its time, or whose pause may have lost its
+/// cause: once a day as long as nothing changes. Returns how many.
+///
+/// # Errors
+/// When the database is away.
+pub async fn enqueue_reviews(conn: &mut PgConnection, as_of: DateTime<Utc>, most: i32) -> Result<u64> {
+    let done = sqlx::query!(
+        "insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, run_at, created_at)
+         select gen_random_uuid(), s.firm_id, 'charges', $3, s.cycle_id::text || ':v' || s.version || ':' || ($1 at time zone 'UTC')::date,
+                s.order_key, jsonb_build_object('cycle_id', s.cycle_id), app.now(), app.now()
+         from app.standing_cycles($1, $2) s
+         on conflict (kind, dedupe_key) do nothing",
+        as_of,
+        most,
+        REVIEW
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Has every PaymentIntent canceled (again) that was given up with automatic payment and that a new collection of its invoice
+/// waits for, where no unfinished job does so. `run` makes the jobs of one sweep its own. Returns how many.
+///
+/// # Errors
+/// When the database is away.
+pub async fn enqueue_cancellations(conn: &mut PgConnection, run: &str, most: i32) -> Result<u64> {
+    let done = sqlx::query!(
+        "insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, max_attempts, run_at, created_at)
+         select gen_random_uuid(), u.firm_id, 'charges', $3, u.cycle_id::text || ':' || $2, u.order_key,
+                jsonb_build_object('cycle_id', u.cycle_id), $4, app.now(), app.now()
+         from app.unclosed_intents($1) u
+         where not exists (select 1 from jobs j where j.order_key = u.order_key and j.kind = $3
+                             and j.payload ->> 'cycle_id' = u.cycle_id::text and j.state in ('available', 'retryable', 'running'))
+         on conflict (kind, dedupe_key) do nothing",
+        most,
+        run,
+        CANCEL_INTENT,
+        CANCELLATIONS
     )
     .execute(conn)
     .await?;

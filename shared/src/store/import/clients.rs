@@ -2,7 +2,10 @@
 
 use super::{Counts, Import};
 use crate::{
-    domain::import::{Autopay, CardReference, Client},
+    domain::{
+        collection::Asked,
+        import::{Autopay, CardReference, Client},
+    },
     ids::{ClientId, FirmId, PaymentMethodId},
     store::{
         Result, autopay, cycles,
@@ -121,6 +124,10 @@ impl Import<'_> {
         .await?;
         one_row("update client", done.rows_affected())?;
         self.route_customer(firm, stored.id, client).await?;
+        if stored.customer.is_none() && customer.is_some() {
+            let (by, asked) = (self.by, Asked::BySystem);
+            cycles::review_paused(self.tx, firm, stored.id, asked, by.at, by.cause).await?;
+        }
         Ok(true)
     }
 
@@ -174,7 +181,8 @@ impl Import<'_> {
                     return Ok(false);
                 }
                 autopay::lock_collection(self.tx, firm, stored.id).await?;
-                autopay::switch_on(self.tx, firm, stored.id, method, Some("import"), self.by).await?;
+                let cards = (stored.method, method);
+                autopay::switch_on(self.tx, firm, stored.id, cards, Some("import"), self.by).await?;
                 Ok(true)
             }
         }

@@ -61,6 +61,7 @@ fn invoice() -> InvoiceView {
             state: "retry_wait".into(),
             reason: None,
             next_charge_at: Some(at("2026-01-04T02:00:00Z")),
+            waits_until: None,
         },
         attempts: vec![attempt(0, "2026-01-01", "declined")],
         payments: Vec::new(),

@@ -41,6 +41,7 @@ impl Books {
                 state: CycleState::Scheduled,
                 first_failed_at: None,
                 policy: RetryPolicy::default(),
+                deadline: None,
             },
             next: Some(NextAttempt {
                 at: start(),
@@ -198,6 +199,12 @@ impl Books {
             self.cycle.state = change.state;
             self.cycle.first_failed_at = self.cycle.first_failed_at.or(change.first_failed_at);
             self.next = change.next.clone();
+            assert_eq!(
+                change.deadline.is_some(),
+                change.state.when_waited_in_vain().is_some(),
+                "what waits for the client knows until when"
+            );
+            self.cycle.deadline = change.deadline;
         }
         self.notes.extend(observed.note);
     }

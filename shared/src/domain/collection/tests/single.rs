@@ -154,6 +154,43 @@ fn the_class_of_a_decline_decides_what_the_cycle_waits_for() {
 }
 
 #[test]
+fn who_must_act_has_until_the_last_day_of_the_policy_and_no_time_at_all_after_it() {
+    for (code, state, in_vain) in [
+        ("lost_card", CycleState::MethodRequired, "method_deadline_passed"),
+        (
+            "authentication_required",
+            CycleState::ActionRequired,
+            "action_deadline_passed",
+        ),
+    ] {
+        let mut books = Books::sent();
+        books.see(&failed(Some("ch_1"), code), Source::Response);
+        let end = start() + Duration::days(14);
+        assert_eq!((books.cycle.state, books.cycle.deadline), (state, Some(end)));
+
+        // the first failure counts, whatever failed later; a last retry that is refused for good is the end
+        let mut books = Books::sent();
+        for charge in ["ch_0", "ch_1", "ch_2"] {
+            decline(&mut books, charge);
+            books.attempt();
+            books.send();
+        }
+        let change = books
+            .see(&failed(Some("ch_3"), code), Source::Response)
+            .cycle
+            .unwrap();
+        assert_eq!(
+            (change.state, change.reason.as_deref()),
+            (CycleState::Exhausted, Some(in_vain))
+        );
+    }
+    // one who is authenticating right now
+    let mut books = Books::sent();
+    books.see(&snapshot(IntentStatus::RequiresAction), Source::Event);
+    assert_eq!(books.cycle.deadline, Some(start() + Duration::days(14)));
+}
+
+#[test]
 fn an_attempt_outside_the_ladder_that_had_no_effect_is_made_again_outside_the_ladder() {
     let mut books = Books::sent();
     books.see(&failed(Some("ch_1"), "lost_card"), Source::Response);
