@@ -37,6 +37,9 @@ pub fn routes(health: Health, metrics: Arc<Metrics>) -> Router {
 
 async fn readyz(State(admin): State<Admin>) -> Response {
     let readiness = admin.health.readiness().await;
+    for (check, _) in readiness.failing() {
+        admin.metrics.not_ready.with_label_values(&[check]).inc();
+    }
     let status = if readiness.ok {
         StatusCode::OK
     } else {

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::reply::Rejection;
+use crate::{refusals::Reason, reply::Rejection};
 
 /// Largest body taken. Stripe's largest events are a few hundred KiB.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
@@ -41,7 +41,8 @@ impl Budget {
     /// Sets memory aside for a body of at most this size.
     fn take(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Rejection> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        self.kib.try_acquire_many(kib).map_err(|_| Rejection::Saturated)
+        let memory = self.kib.try_acquire_many(kib);
+        memory.map_err(|_| Rejection::Saturated(Reason::Memory))
     }
 }
 
@@ -146,7 +147,7 @@ mod tests {
         let first = read(&HeaderMap::new(), large(), &budget).await.unwrap();
         let _second = read(&HeaderMap::new(), large(), &budget).await.unwrap();
         let third = read(&HeaderMap::new(), Body::from("x"), &budget).await;
-        assert_eq!(third.map(|_| ()), Err(Rejection::Saturated));
+        assert_eq!(third.map(|_| ()), Err(Rejection::Saturated(Reason::Memory)));
         drop(first);
         assert!(read(&HeaderMap::new(), large(), &budget).await.is_ok());
     }

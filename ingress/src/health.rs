@@ -1,6 +1,9 @@
 //! Is everything there that an event needs to be stored? Asked at start, and by `/readyz`.
 
-use std::time::Duration;
+use std::{
+    sync::{self, PoisonError},
+    time::Duration,
+};
 
 use serde::Serialize;
 use shared::{
@@ -12,6 +15,9 @@ use shared::{
 };
 use tokio::{sync::Mutex, time::timeout};
 use tokio_util::sync::CancellationToken;
+
+/// Names of the checks of a probe.
+pub const CHECKS: [&str; 4] = ["database", "schema", "mode", "draining"];
 
 /// A probe that waits longer than this has its answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -58,6 +64,8 @@ pub struct Health {
     draining: CancellationToken,
     /// One probe at a time: probes must never take the committers' connections.
     one_at_a_time: Mutex<()>,
+    /// The checks that the log last said fail.
+    told: sync::Mutex<Vec<&'static str>>,
 }
 
 /// Asks the database about itself, in the ingress's own role.
@@ -86,6 +94,23 @@ pub async fn look(db: &Db) -> Result<Database> {
     })
 }
 
+impl Readiness {
+    /// What fails, and why.
+    pub fn failing(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let Checks {
+            database,
+            schema,
+            mode,
+            draining,
+        } = &self.checks;
+        CHECKS
+            .into_iter()
+            .zip([database, schema, mode, draining])
+            .filter(|(_, check)| !check.ok)
+            .map(|(name, check)| (name, check.message.as_deref().unwrap_or_default()))
+    }
+}
+
 impl Health {
     /// Nothing is asked before the first probe.
     pub fn new(db: Db, mode: Mode, draining: CancellationToken) -> Self {
@@ -94,6 +119,7 @@ impl Health {
             mode,
             draining,
             one_at_a_time: Mutex::new(()),
+            told: sync::Mutex::default(),
         }
     }
 
@@ -118,7 +144,7 @@ impl Health {
             ),
         };
         let draining = Check::of(self.draining.is_cancelled().then(|| "shutting down".to_owned()));
-        Readiness {
+        let readiness = Readiness {
             ok: database.ok && schema.ok && mode.ok && draining.ok,
             checks: Checks {
                 database,
@@ -126,7 +152,26 @@ impl Health {
                 mode,
                 draining,
             },
+        };
+        self.tell(&readiness);
+        readiness
+    }
+
+    /// Says in the log what fails, whenever that is something else than before: probes come every few seconds.
+    fn tell(&self, readiness: &Readiness) {
+        let failing: Vec<_> = readiness.failing().map(|(name, _)| name).collect();
+        // Whoever panicked with it held left it whole.
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told == failing {
+            return;
         }
+        if failing.is_empty() {
+            tracing::info!("ready again");
+        }
+        for (check, message) in readiness.failing() {
+            tracing::warn!(check, message, "not ready");
+        }
+        *told = failing;
     }
 
     /// The pool, for the metrics.

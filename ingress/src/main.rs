@@ -14,6 +14,7 @@ mod inbox;
 mod members;
 mod metrics;
 mod patience;
+mod refusals;
 mod reply;
 mod server;
 mod signature;

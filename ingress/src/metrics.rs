@@ -6,6 +6,8 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::{health::CHECKS, refusals::Reason, reply::RESULTS};
+
 /// Up to the 5 s after which a delivery is given up.
 const ACK_SECONDS: &[f64] = &[
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
@@ -22,6 +24,10 @@ pub struct Metrics {
     registry: Registry,
     /// Deliveries by what became of them.
     pub requests: IntCounterVec,
+    /// Deliveries answered 503, by why.
+    pub unavailable: IntCounterVec,
+    /// Probes of our readiness that failed, by check.
+    pub not_ready: IntCounterVec,
     /// From the request's head to our answer, for genuine events.
     pub ack: Histogram,
     /// From the event's creation at Stripe to its arrival here.
@@ -59,22 +65,20 @@ impl Drop for Counted<'_> {
 }
 
 impl Metrics {
-    /// Registers them all; `results` are the values that the label of [`Metrics::requests`] takes.
+    /// Registers them all.
     ///
     /// # Errors
     /// Two metrics of one name: a bug.
-    pub fn try_new(results: &[&str]) -> prometheus::Result<Self> {
+    pub fn try_new() -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let requests = IntCounterVec::new(
-            Opts::new(
-                "quittance_webhook_requests_total",
-                "Deliveries by what became of them",
-            ),
-            &["result"],
-        )?;
-        for result in results {
-            requests.with_label_values(&[result]); // present from the start, so that a rate can be taken
-        }
+        let counters = |name: &str, help: &str, label: &str, values: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+            for value in values {
+                counters.with_label_values(&[value]); // present from the start, so that a rate can be taken
+            }
+            registry.register(Box::new(counters.clone()))?;
+            prometheus::Result::Ok(counters)
+        };
         let build = IntGaugeVec::new(
             Opts::new("quittance_build_info", "What is running"),
             &["component", "version"],
@@ -83,7 +87,6 @@ impl Metrics {
             .with_label_values(&["ingress", env!("CARGO_PKG_VERSION")])
             .set(1);
         registry.register(Box::new(build))?;
-        registry.register(Box::new(requests.clone()))?;
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
             let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
             registry.register(Box::new(histogram.clone()))?;
@@ -95,7 +98,24 @@ impl Metrics {
             prometheus::Result::Ok(gauge)
         };
         Ok(Self {
-            requests,
+            requests: counters(
+                "quittance_webhook_requests_total",
+                "Deliveries by what became of them",
+                "result",
+                RESULTS,
+            )?,
+            unavailable: counters(
+                "quittance_webhook_unavailable_total",
+                "Deliveries answered 503, by why",
+                "reason",
+                &Reason::ALL.map(Reason::label),
+            )?,
+            not_ready: counters(
+                "quittance_readiness_failures_total",
+                "Answers of /readyz that were no, by failing check",
+                "check",
+                &CHECKS,
+            )?,
             ack: histogram(
                 "quittance_webhook_ack_duration_seconds",
                 "From a delivery's head to our 2xx",

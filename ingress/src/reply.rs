@@ -7,7 +7,7 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::{envelope::NotAnEvent, signature};
+use crate::{envelope::NotAnEvent, refusals::Reason, signature};
 
 /// What `Retry-After` says: long enough for a failover's worst moment, short enough to lose no time.
 const RETRY_AFTER_SECS: u64 = 5;
@@ -47,10 +47,10 @@ pub enum Rejection {
     BrokenBody,
     /// As much is under way as we take on.
     #[error("too many deliveries at once")]
-    Saturated,
+    Saturated(Reason),
     /// Postgres is away, slow, or its answer never came.
     #[error("the event could not be committed")]
-    Unavailable,
+    Unavailable(Reason),
     /// Postgres refused this very event.
     #[error("the event could not be stored")]
     NotStored,
@@ -102,8 +102,8 @@ impl Rejection {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::BrokenBody => (StatusCode::BAD_REQUEST, "incomplete_body"),
-            Self::Saturated => (StatusCode::SERVICE_UNAVAILABLE, "saturated"),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::Saturated(_) => (StatusCode::SERVICE_UNAVAILABLE, "saturated"),
+            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Self::NotStored => (StatusCode::INTERNAL_SERVER_ERROR, "not_stored"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -117,8 +117,16 @@ impl Rejection {
             Self::TooLarge => "too_large",
             Self::SlowBody => "slow_body",
             Self::BrokenBody => "broken_body",
-            Self::Unavailable => "db_unavailable",
+            Self::Unavailable(_) => "db_unavailable",
             other => other.shape().1,
+        }
+    }
+
+    /// Why it is a 503; nothing for all that is none.
+    pub fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Saturated(reason) | Self::Unavailable(reason) => Some(reason),
+            _ => None,
         }
     }
 }
@@ -168,8 +176,8 @@ mod tests {
         Rejection::TooLarge,
         Rejection::SlowBody,
         Rejection::BrokenBody,
-        Rejection::Saturated,
-        Rejection::Unavailable,
+        Rejection::Saturated(Reason::Memory),
+        Rejection::Unavailable(Reason::CommitLate),
         Rejection::NotStored,
     ];
 
@@ -181,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn only_503_asks_to_come_back() {
+    fn only_503_asks_to_come_back_and_has_a_reason() {
         for rejection in ALL {
             let response = rejection.into_response();
             let unavailable = response.status() == StatusCode::SERVICE_UNAVAILABLE;
@@ -190,6 +198,7 @@ mod tests {
                 unavailable,
                 "{rejection:?}"
             );
+            assert_eq!(rejection.reason().is_some(), unavailable, "{rejection:?}");
             assert!(!response.status().is_success());
         }
     }

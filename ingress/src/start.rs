@@ -14,7 +14,6 @@ use crate::{
     health::{self, Health},
     inbox::{COMMIT_DEADLINE, Inbox},
     metrics::Metrics,
-    reply,
     server::Server,
     signature::{self, Verifier},
     webhook::Door,
@@ -102,7 +101,7 @@ pub async fn start(settings: &Settings, draining: &CancellationToken) -> Result<
     let db = connect(settings).await?;
     check(&db, settings).await?;
 
-    let metrics = Arc::new(Metrics::try_new(reply::RESULTS)?);
+    let metrics = Arc::new(Metrics::try_new()?);
     let verifier = Verifier::try_new(&settings.webhook_secrets, settings.tolerance)?;
     let (inbox, committers) = Inbox::open(&db, settings.committers, settings.max_in_flight, &metrics);
     let door = Door::new(

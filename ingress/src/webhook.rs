@@ -21,6 +21,7 @@ use crate::{
     envelope::Event,
     inbox::Inbox,
     metrics::{Counted, Metrics},
+    refusals::{Reason, Refusals},
     reply::{Receipt, Rejection},
     signature::{Fault, Verifier},
 };
@@ -42,6 +43,7 @@ pub struct Door {
     inbox: Inbox,
     places: Semaphore,
     budget: Budget,
+    refusals: Refusals,
     metrics: Arc<Metrics>,
 }
 
@@ -60,6 +62,7 @@ impl Door {
             inbox,
             places: Semaphore::new(max_in_flight),
             budget: Budget::new(max_in_flight),
+            refusals: Refusals::new(metrics.unavailable.clone()),
             metrics,
         }
     }
@@ -81,7 +84,8 @@ impl Door {
         request: Request,
         received_at: DateTime<Utc>,
     ) -> Result<(Receipt, DateTime<Utc>), Rejection> {
-        let _place = self.places.try_acquire().map_err(|_| Rejection::Saturated)?;
+        let place = self.places.try_acquire();
+        let _place = place.map_err(|_| Rejection::Saturated(Reason::InFlight))?;
         let _counted = Counted::new(&self.metrics.in_flight);
         let (head, body) = request.into_parts();
         let (body, _memory) = body::read(&head.headers, body, &self.budget).await?;
@@ -113,7 +117,12 @@ async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
             door.metrics.acknowledged(started.elapsed(), delay);
             receipt.result()
         }
-        Err(rejection) => rejection.result(),
+        Err(rejection) => {
+            if let Some(reason) = rejection.reason() {
+                door.refusals.note(reason);
+            }
+            rejection.result()
+        }
     };
     door.metrics.requests.with_label_values(&[result]).inc();
     match outcome {

@@ -85,6 +85,9 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::refusals::Reason;
+
+    const FAILED: Rejection = Rejection::Unavailable(Reason::CommitFailed);
 
     type Answer = oneshot::Receiver<Result<Receipt, Rejection>>;
 
@@ -121,10 +124,10 @@ mod tests {
         let (first, first_answer) = waiting("evt_a", 0);
         let (second, second_answer) = waiting("evt_a", 0);
         for row in rows(vec![first, second]) {
-            row.answer(Err(Rejection::Unavailable));
+            row.answer(Err(FAILED));
         }
         for answer in [first_answer, second_answer] {
-            assert_eq!(answer.blocking_recv().unwrap(), Err(Rejection::Unavailable));
+            assert_eq!(answer.blocking_recv().unwrap(), Err(FAILED));
         }
     }
 

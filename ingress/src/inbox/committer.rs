@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
+    refusals::Reason,
     reply::{Receipt, Rejection},
 };
 
@@ -80,7 +81,7 @@ impl Committer {
                 Err(fault) => {
                     tracing::error!(%fault, events = rows.len(), "events could not be committed; Stripe delivers them again");
                     for row in rows {
-                        row.answer(Err(Rejection::Unavailable));
+                        row.answer(Err(Rejection::Unavailable(Reason::CommitFailed)));
                     }
                 }
             }

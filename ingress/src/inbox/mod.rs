@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     envelope::Event,
     metrics::{Counted, Metrics},
+    refusals::Reason,
     reply::{Receipt, Rejection},
 };
 use batch::Waiting;
@@ -56,13 +57,14 @@ impl Inbox {
         self.queue
             .try_send(Waiting { event, answer })
             .map_err(|refused| match refused {
-                mpsc::error::TrySendError::Full(_) => Rejection::Saturated,
-                mpsc::error::TrySendError::Closed(_) => Rejection::Unavailable,
+                mpsc::error::TrySendError::Full(_) => Rejection::Saturated(Reason::Queue),
+                mpsc::error::TrySendError::Closed(_) => Rejection::Unavailable(Reason::Closed),
             })?;
         let _counted = Counted::new(&self.metrics.waiting);
         match timeout(COMMIT_DEADLINE, answered).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) | Err(_) => Err(Rejection::Unavailable), // the committer died, or it takes too long
+            Ok(Err(_gone)) => Err(Rejection::Unavailable(Reason::CommitterGone)),
+            Err(_elapsed) => Err(Rejection::Unavailable(Reason::CommitLate)),
         }
     }
 }

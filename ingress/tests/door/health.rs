@@ -68,4 +68,12 @@ async fn readiness_names_the_check_that_fails() {
         (&json!(false), &json!(false))
     );
     assert!(ready.body.contains("live mode"), "{}", ready.body);
+    ingress.until_logged("not ready").await;
+    let failures = r#"quittance_readiness_failures_total{check="mode"}"#;
+    assert_eq!(ingress.metric(failures).await, Some(1));
+    database
+        .run("alter table installation disable trigger installation_guard; update installation set livemode = null")
+        .await;
+    assert_eq!(ingress.get("/readyz").await.status, 200);
+    ingress.until_logged("ready again").await;
 }

@@ -257,6 +257,27 @@ impl Ingress {
         .await;
     }
 
+    /// Deliveries answered 503 for this reason.
+    pub async fn refused(&self, reason: &str) -> u64 {
+        let name = format!("quittance_webhook_unavailable_total{{reason={reason:?}}}");
+        self.metric(&name).await.unwrap()
+    }
+
+    /// Connections to the public port that the kernel holds and the program has not accepted yet. Of a listening socket
+    /// `rx_queue` says that.
+    pub fn waiting_to_be_accepted(&self) -> u64 {
+        const LISTENING: &str = "0A";
+        let port = format!(":{:04X}", self.addr.port());
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let fields = sockets
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let ours = |f: &Vec<&str>| f[1].ends_with(&port) && f[3] == LISTENING;
+        let socket = fields.skip(1).find(ours).unwrap();
+        let (_, unaccepted) = socket[4].split_once(':').unwrap();
+        u64::from_str_radix(unaccepted, 16).unwrap()
+    }
+
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(

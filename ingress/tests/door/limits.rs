@@ -160,6 +160,8 @@ async fn when_saturated_the_rest_gets_503_at_once_and_those_inside_are_served() 
     assert_eq!((rejected.status, rejected.code().as_str()), (503, "saturated"));
     assert!(rejected.header("retry-after").is_some());
     assert!(started.elapsed() < Duration::from_secs(2));
+    ingress.until_logged(r#""in_flight""#).await;
+    assert_eq!(ingress.refused("in_flight").await, 1);
     block.rollback().await.unwrap();
     assert!(inside.await.unwrap().iter().all(|answer| answer.is_new()));
     assert!(ingress.deliver(&event("evt_9")).await.is_new());
@@ -173,17 +175,38 @@ async fn connections_over_the_limit_wait_for_a_place() {
     let mut settings = command(&database.url());
     settings.env("INGRESS_MAX_CONNECTIONS", "2");
     let ingress = Ingress::start_by(settings).await;
-    let (one, _two) = (ingress.client().await, ingress.client().await);
+    let (mut one, _two) = (ingress.client().await, ingress.client().await);
     crate::house::until("two connections", async || {
         ingress.metric("quittance_webhook_connections").await == Some(2)
     })
     .await;
     let addr = ingress.addr;
-    let third = tokio::spawn(async move { deliver(addr, &event("evt_1")).await });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!third.is_finished());
+    let third = tokio::spawn(async move { deliver(addr, &event("evt_third")).await });
+    crate::house::until("the third to wait in the kernel", async || {
+        ingress.waiting_to_be_accepted() == 1
+    })
+    .await;
+    // Whoever has a place is served meanwhile, again and again; the third is not even accepted.
+    let inside = [
+        "evt_1", "evt_2", "evt_3", "evt_4", "evt_5", "evt_6", "evt_7", "evt_8",
+    ];
+    for id in inside {
+        let body = event(id);
+        let signature = sign(SECRET, now(), &body);
+        let headers = [("stripe-signature", signature.as_str())];
+        let answer = one.request("POST", PATH, &headers, &body).await.unwrap();
+        assert!(answer.is_new(), "{answer:?}");
+    }
+    assert_eq!(ingress.waiting_to_be_accepted(), 1);
+    assert_eq!(database.stored().await, 8);
     drop(one);
     assert!(third.await.unwrap().is_new());
+    let stored = "select dedupe_key from jobs order by seq desc limit 1";
+    let last: String = sqlx::query_scalar(stored)
+        .fetch_one(&database.pool)
+        .await
+        .unwrap();
+    assert_eq!(last, "evt_third");
 }
 
 #[tokio::test]

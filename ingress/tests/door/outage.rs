@@ -113,6 +113,34 @@ async fn p1_a_commit_that_takes_longer_than_five_seconds_is_a_503() {
     );
 }
 
+/// Two workers once held the inbox's locks for seconds, and one delivery got a 503 that no line of the log explained:
+/// its own five seconds had passed while the committer was still within its.
+#[tokio::test]
+async fn a_503_whose_commit_comes_late_is_explained_in_the_log_and_counted() {
+    let Some(database) = Database::create().await else {
+        return;
+    };
+    let mut settings = command(&database.url());
+    settings.env("INGRESS_COMMITTERS", "1");
+    let ingress = Ingress::start_by(settings).await;
+    let block = database.block_inserts().await;
+    let addr = ingress.addr;
+    let first = tokio::spawn(async move { deliver(addr, &event("evt_1")).await });
+    database.until_blocked(1).await;
+    // Waits behind it, and is taken up when its time is over.
+    let second = ingress.deliver(&event("evt_2")).await;
+    assert_try_again(&first.await.unwrap());
+    assert_try_again(&second);
+    ingress.until_logged(r#""commit_late""#).await;
+    let (late, failed) = (
+        ingress.refused("commit_late").await,
+        ingress.refused("commit_failed").await,
+    );
+    assert!(late >= 1, "the second one's own time was over");
+    assert_eq!(late + failed, 2, "the first one's time is its committer's too");
+    block.rollback().await.unwrap();
+}
+
 #[tokio::test]
 async fn p1_a_backend_that_dies_under_a_first_batch_acknowledges_none_of_it() {
     let Some(database) = Database::create().await else {
