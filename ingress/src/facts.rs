@@ -9,6 +9,8 @@ use crate::members::{boolean, each_member, integer, text};
 
 /// Longest text kept. No id or code of Stripe's is longer (ids: at most 255 characters).
 pub const MAX_TEXT_BYTES: usize = 255;
+/// Most entries kept of a list. Stripe embeds ten at most; the rest has to be asked for.
+const MAX_ENTRIES: usize = 10;
 
 /// What a member may be kept as. Another shape of it is left out.
 #[derive(Clone, Copy, Debug)]
@@ -23,11 +25,13 @@ enum Shape {
     Boolean,
     /// Chosen members of an object.
     Within(AllowList),
+    /// Chosen members of each object of a list; of its first [`MAX_ENTRIES`].
+    Each(AllowList),
 }
 
 type AllowList = &'static [(&'static str, Shape)];
 
-use Shape::{Boolean, Id, Integer, Text, Within};
+use Shape::{Boolean, Each, Id, Integer, Text, Within};
 
 /// Members of `data.object`, over all object types.
 const OBJECT: AllowList = &[
@@ -50,6 +54,10 @@ const OBJECT: AllowList = &[
     ("metadata", Within(METADATA)),
     ("parent", Within(PARENT)),
     ("payment", Within(PAYMENT)),
+    (
+        "payments",
+        Within(&[("data", Each(&[("payment", Within(PAYMENT))]))]),
+    ),
     // Money
     ("currency", Text),
     ("amount", Integer),
@@ -107,7 +115,7 @@ const PARENT: AllowList = &[
     ("subscription_details", Within(&[("subscription", Id)])),
 ];
 
-/// What an `invoice_payment` was paid with.
+/// What an `invoice_payment` was paid with; an invoice of the newer API versions has a list of them.
 const PAYMENT: AllowList = &[("type", Text), ("payment_intent", Id), ("charge", Id)];
 
 const PAYMENT_ERROR: AllowList = &[
@@ -180,6 +188,17 @@ fn read(raw: &RawValue, shape: Shape) -> Option<Value> {
             let facts = pick(raw, list);
             (!facts.is_empty()).then_some(Value::Object(facts))
         }
+        Each(list) => {
+            let Ok(entries) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
+                return None; // another shape: not an error, just no list
+            };
+            let facts: Vec<Value> = entries
+                .into_iter()
+                .take(MAX_ENTRIES)
+                .filter_map(|entry| read(entry, Within(list)))
+                .collect();
+            (!facts.is_empty()).then_some(Value::Array(facts))
+        }
     }
 }
 
@@ -235,6 +254,29 @@ mod tests {
             facts(&parent),
             json!({"parent": {"type": "subscription_details", "subscription_details": {"subscription": "sub_1"}}})
         );
+    }
+
+    #[test]
+    fn the_payments_of_an_invoice_are_kept_by_what_they_name() {
+        let payment = |intent: &str| {
+            json!({"object": "invoice_payment", "amount_paid": 5,
+                   "payment": {"type": "payment_intent", "payment_intent": intent, "note": "private"}})
+        };
+        let invoice = |payments: Value| facts(&json!({"payments": {"object": "list", "data": payments}}));
+        let kept = |intent: &str| json!({"payment": {"type": "payment_intent", "payment_intent": intent}});
+        assert_eq!(
+            invoice(json!([payment("pi_1"), 7, {}, payment("pi_2")])),
+            json!({"payments": {"data": [kept("pi_1"), kept("pi_2")]}})
+        );
+        let many: Vec<Value> = (0..50).map(|n| payment(&format!("pi_{n}"))).collect();
+        let found = invoice(json!(many));
+        assert_eq!(
+            found["payments"]["data"].as_array().map(Vec::len),
+            Some(MAX_ENTRIES)
+        );
+        for odd in [json!(null), json!({}), json!("pi_1"), json!([])] {
+            assert_eq!(invoice(odd), json!({}));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod dispute;
 pub mod intent;
 pub mod payment_method;
 
+use serde_json::Value;
 use shared::store::inbox::InboxEvent;
 
 use crate::{queue::JobError, stripe};
@@ -84,26 +85,56 @@ pub fn known_by(event: &InboxEvent, family: Family) -> Vec<String> {
         Family::Intent | Family::PaymentMethod => vec![object],
         Family::Charge => vec![fact("payment_intent"), fact("charge"), object],
         Family::Dispute => vec![object, fact("payment_intent"), fact("charge")],
-        Family::StripeInvoice => vec![invoice_intent(event)],
+        Family::StripeInvoice => invoice_intents(event),
     };
     ids.into_iter().flatten().collect()
 }
 
-/// The PaymentIntent of a Stripe invoice: a field of its own until 2025-03-31.basil, among its payments since.
-fn invoice_intent(event: &InboxEvent) -> Option<String> {
-    let facts = &event.facts;
-    [
-        &facts["payment_intent"],
-        &facts["payment"]["payment_intent"],
-        &facts["payments"]["data"][0]["payment"]["payment_intent"],
-    ]
-    .into_iter()
-    .find_map(|v| v.as_str().map(str::to_owned))
+/// The PaymentIntents of a Stripe invoice: a field of its own until 2025-03-31.basil, among its payments since.
+fn invoice_intents(event: &InboxEvent) -> Vec<Option<String>> {
+    let text = |v: &Value| v.as_str().map(str::to_owned);
+    let payments = event.facts["payments"]["data"].as_array();
+    let paid_with = payments
+        .into_iter()
+        .flatten()
+        .map(|p| text(&p["payment"]["payment_intent"]));
+    std::iter::once(text(&event.facts["payment_intent"]))
+        .chain(paid_with)
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn known_by_facts(event_type: &str, facts: Value) -> Vec<String> {
+        let event = InboxEvent {
+            id: "evt_1".into(),
+            event_type: event_type.into(),
+            object_id: Some("object".into()),
+            facts,
+            state: "pending".into(),
+            received_at: chrono::DateTime::UNIX_EPOCH,
+        };
+        known_by(&event, family(event_type).unwrap())
+    }
+
+    #[test]
+    fn an_invoice_of_any_api_version_is_known_by_its_payment_intents() {
+        let payment = |intent: &str| json!({"payment": {"type": "payment_intent", "payment_intent": intent}});
+        for (facts, wanted) in [
+            (json!({"payment_intent": "pi_1"}), vec!["pi_1"]),
+            (
+                json!({"payments": {"data": [payment("pi_1"), {}, payment("pi_2")]}}),
+                vec!["pi_1", "pi_2"],
+            ),
+            (json!({}), vec![]),
+        ] {
+            assert_eq!(known_by_facts("invoice.payment_succeeded", facts), wanted);
+        }
+    }
 
     #[test]
     fn every_event_of_the_contract_has_a_family_and_no_other_type_is_guessed() {
