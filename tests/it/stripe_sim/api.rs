@@ -299,6 +299,30 @@ async fn an_old_version_gets_the_old_shape() {
 }
 
 #[tokio::test]
+async fn answers_can_have_the_old_shape_whatever_version_is_asked_for() {
+    let sim = Simulator::start().await;
+    let (intent, charge) = sim.paid().await;
+    let ask = || {
+        sim.request(
+            Method::GET,
+            &format!("/payment_intents/{intent}?expand[]=latest_charge"),
+        )
+    };
+    let as_pinned = async || {
+        let call = ask().header("stripe-version", "2026-09-30.endive");
+        sim.send(call).await.ok()
+    };
+    sim.control("/answers", json!({ "shape": "old" })).await;
+    let old = as_pinned().await;
+    assert_eq!(old.get("latest_charge"), None);
+    assert_eq!(text(&old["charges"]["data"][0], "id"), charge);
+    sim.control("/answers", json!({ "shape": null })).await;
+    let new = as_pinned().await;
+    assert_eq!(new.get("charges"), None);
+    assert_eq!(text(&new["latest_charge"], "id"), charge);
+}
+
+#[tokio::test]
 async fn lists_page_in_both_directions() {
     let sim = Simulator::start().await;
     let (intent, charge) = sim.paid().await;

@@ -84,7 +84,8 @@ async fn answer(sim: Arc<Sim>, request: Request<Incoming>) -> io::Result<Respons
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         return respond(status, "application/json", Body::from(answer.to_string()));
     }
-    let call = parse(&head.method, path, &query, &head.headers, &body);
+    let mut call = parse(&head.method, path, &query, &head.headers, &body);
+    call.shape = sim.lock().answers.unwrap_or(call.shape);
     let (key, version) = (call.idempotency_key.clone(), call.version.clone());
     // In a task of its own: when the caller hangs up, hyper drops this future, but Stripe goes on.
     let exchanged = tokio::spawn(async move { exchange(&sim, call).await });

@@ -14,6 +14,7 @@ use super::faults::Faults;
 use super::idempotency::Idempotency;
 use super::ids::Ids;
 use super::model::{BalanceTransaction, Charge, Customer, Dispute, PaymentIntent, PaymentMethod, Refund};
+use super::objects::Shape;
 use super::requests::RequestLog;
 use super::table::Table;
 use super::webhooks::Webhooks;
@@ -50,6 +51,8 @@ pub struct State {
     pub disputes: Table<Dispute>,
     pub balance: Table<BalanceTransaction>,
     pub cards: Cards,
+    /// The shape of API answers, where it does not follow from the version that a call asks for.
+    pub answers: Option<Shape>,
     pub idempotency: Idempotency,
     pub faults: Faults,
     pub events: EventLog,
@@ -73,6 +76,7 @@ impl State {
             disputes: Table::unbounded(),
             balance: Table::unbounded(),
             cards: Cards::default(),
+            answers: None,
             idempotency: Idempotency::default(),
             faults: Faults::default(),
             events: EventLog::default(),

@@ -47,6 +47,7 @@
 //! |---|---|
 //! | `POST /faults {path, kind, method?, nth?, times?, ms?, retry_after_secs?, reason?, should_retry?}` | makes API calls go wrong; a path may have `*` for a segment and may end in `/` for everything below |
 //! | `GET /faults`, `DELETE /faults` | rules with `matched` and `struck`, and how many calls are `holding`; forgets the rules |
+//! | `POST /answers {shape}` | API calls are answered in this shape (`old`, `new`), whatever version they ask for; `null`: as their version says |
 //! | `POST /release` | lets every held call go: `{released}` |
 //! | `GET /clock`, `POST /clock {now\|offset_ms}` | refused (409) while a database owns the clock |
 //! | `GET /books` | what really happened to money |
@@ -66,6 +67,7 @@ use super::books::books;
 use super::clock::wall_ms;
 use super::error::ApiError;
 use super::faults::{self, Fault};
+use super::objects::Shape;
 use super::params::Params;
 use super::state::Sim;
 
@@ -116,6 +118,7 @@ async fn dispatch(sim: &Arc<Sim>, method: &str, route: &str, query: &Params, bod
             Ok(json!({ "data": [] }))
         }
         ("POST", ["release"]) => Ok(json!({ "released": sim.lock().faults.release() })),
+        ("POST", ["answers"]) => set_answers(sim, read(body)?),
         ("GET", ["clock"]) => Ok(clock(sim)),
         ("POST", ["clock"]) => set_clock(sim, read(body)?),
         (method, _) => Err(ApiError::new(
@@ -157,6 +160,18 @@ fn requests(sim: &Sim, query: &Params) -> Answer {
             && path.is_none_or(|pattern| faults::matches(pattern, &call.path))
     });
     Ok(json!({ "data": calls.collect::<Vec<_>>() }))
+}
+
+/// `POST /_sim/answers`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answers {
+    shape: Option<Shape>,
+}
+
+fn set_answers(sim: &Sim, answers: Answers) -> Answer {
+    sim.lock().answers = answers.shape;
+    Ok(json!({ "shape": answers.shape }))
 }
 
 /// Where virtual time is to be.
