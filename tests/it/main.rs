@@ -21,6 +21,7 @@ mod p5_dead_workers;
 mod p6_schedules;
 mod races;
 mod refunds;
+mod sdk;
 mod stripe_sim;
 mod too_late;
 mod unknown_outcomes;

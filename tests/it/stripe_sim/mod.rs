@@ -8,6 +8,7 @@ mod idempotency;
 mod listener;
 mod program;
 mod refunds;
+mod sdk;
 mod webhooks;
 
 use std::time::Duration;
