@@ -12,6 +12,7 @@ mod deliveries;
 mod disputes;
 mod documents;
 mod drain;
+mod event_samples;
 mod event_shapes;
 mod generation;
 mod ladder;
