@@ -56,12 +56,17 @@ pub fn beside_the_point(n: usize) -> Value {
 impl Deliveries {
     /// This many senders at a time, each with its own connection, until told to stop.
     pub fn begin(world: &World, senders: usize) -> Self {
+        Self::begin_with(world, senders, beside_the_point)
+    }
+
+    /// As [`Deliveries::begin`], with events of the test's own making: the first, the second …
+    pub fn begin_with(world: &World, senders: usize, make: fn(usize) -> Value) -> Self {
         let (stop, answered) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
         let count = Arc::new(AtomicUsize::new(0));
         let mut all = JoinSet::new();
         for _ in 0..senders {
             let door = Door::new(world.door.base().to_owned(), vec!["whsec_world".into()]);
-            all.spawn(send(door, stop.clone(), count.clone(), answered.clone()));
+            all.spawn(send(door, make, stop.clone(), count.clone(), answered.clone()));
         }
         Self {
             senders: all,
@@ -97,6 +102,7 @@ impl Deliveries {
 
 async fn send(
     door: Door,
+    make: fn(usize) -> Value,
     stop: CancellationToken,
     count: Arc<AtomicUsize>,
     answered: Arc<AtomicUsize>,
@@ -106,7 +112,7 @@ async fn send(
     let mut told = Vec::new();
     while !stop.is_cancelled() {
         pace.tick().await;
-        let event = beside_the_point(count.fetch_add(1, Ordering::SeqCst));
+        let event = make(count.fetch_add(1, Ordering::SeqCst));
         let answer = door.deliver(&event).await;
         answered.fetch_add(1, Ordering::SeqCst);
         told.push(Told { event, answer });

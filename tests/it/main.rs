@@ -14,6 +14,7 @@ mod documents;
 mod drain;
 mod event_samples;
 mod event_shapes;
+mod footprint;
 mod generation;
 mod ladder;
 mod p1_durability;

@@ -1,5 +1,7 @@
 //! What a story may set differently.
 
+use std::path::PathBuf;
+
 /// How a world is made. `WorldOptions::default()` is what most stories want.
 #[derive(Clone, Debug)]
 pub struct WorldOptions {
@@ -9,6 +11,8 @@ pub struct WorldOptions {
     pub concurrency: u32,
     /// Whether the ingress is started at once.
     pub ingress: bool,
+    /// Another build of the ingress than the one beside the test.
+    pub ingress_binary: Option<PathBuf>,
     /// Whether the programs reach Postgres through a gate that the story can close.
     pub postgres_gate: bool,
     /// `JOB_LEASE_SECS`.
@@ -33,6 +37,7 @@ impl Default for WorldOptions {
             workers: 1,
             concurrency: 8,
             ingress: true,
+            ingress_binary: None,
             postgres_gate: false,
             lease_secs: 15,
             grace_secs: 25,

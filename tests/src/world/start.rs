@@ -60,7 +60,10 @@ impl World {
     }
 
     async fn try_start(options: WorldOptions) -> Result<Self> {
-        let binaries = Binaries::find()?;
+        let mut binaries = Binaries::find()?;
+        if let Some(path) = &options.ingress_binary {
+            binaries.ingress.clone_from(path);
+        }
         let server = Server::from_env()?;
         let database = server.create_database(&binaries.quittance).await?;
         let folder = Folder::create()?;
