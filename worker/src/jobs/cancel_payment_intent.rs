@@ -11,12 +11,12 @@ use chrono::TimeDelta;
 use serde_json::json;
 use shared::{
     domain::collection::{CycleState, Source},
-    store::{audit::Cause, cycles, jobs::Queue},
+    store::{cycles, jobs::Queue},
 };
 
-use super::{CycleArgs, firm_of};
+use super::cycle::CycleRun;
 use crate::{
-    collection::{self, At},
+    collection,
     context::Context,
     queue::{Attempts, Claim, ExternalJob, JobError, Outcome, Retry, hours, secs},
     stripe::{self, IdempotencyKey},
@@ -35,14 +35,8 @@ impl ExternalJob for CancelPaymentIntent {
     const TIME_LIMIT: Duration = Duration::from_secs(120);
 
     async fn run(cx: &Context, claim: &Claim) -> Result<Outcome, JobError> {
-        let args: CycleArgs = claim.job.args()?;
-        let firm = firm_of(&claim.job)?;
-        let cause = Cause::job(claim.job.id);
-        let mut tx = cx.db.firm(firm).await?;
-        claim.guard(&mut tx).await?;
-        let Some(cycle) = cycles::lock(&mut tx, firm, args.cycle_id).await? else {
-            return Err(JobError::fail("no such collection cycle"));
-        };
+        let run = CycleRun::of(cx, claim)?;
+        let (tx, cycle) = run.begin().await?;
         tx.rollback().await?;
         if cycle.view.state != CycleState::Canceled {
             return Ok(Outcome::AlreadyApplied("the cycle ended otherwise"));
@@ -62,16 +56,8 @@ impl ExternalJob for CancelPaymentIntent {
             Err(error) => return Err(error.into()),
         };
         let seen_intent = collection::intent_seen(&seen)?;
-        let mut tx = cx.db.firm(firm).await?;
-        claim.guard(&mut tx).await?;
-        let Some(cycle) = cycles::lock(&mut tx, firm, args.cycle_id).await? else {
-            return Err(JobError::fail("no such collection cycle"));
-        };
-        let at = At {
-            firm,
-            now: tx.now(),
-            cause: &cause,
-        };
+        let (mut tx, cycle) = run.begin().await?;
+        let at = run.at(&tx);
         collection::apply(&mut tx, at, &cycle, &seen_intent, Source::Event, None).await?;
         tx.commit().await?;
         match seen.status.as_str() {

@@ -16,20 +16,20 @@ use shared::{
         decide_charge, decide_send,
     },
     domain::predicate::Predicate,
-    ids::{AttemptId, FirmId},
+    ids::AttemptId,
     money::Money,
     store::{
         Tx,
-        audit::{self, Actor, Cause, Entry, Severity},
+        audit::{self, Actor, Entry, Severity},
         cycles::{self, AttemptOrder, Cycle, NewAttempt},
         decisions::{self, Decision},
         jobs::Queue,
     },
 };
 
-use super::{CycleArgs, firm_of};
+use super::cycle::CycleRun;
 use crate::{
-    collection::{self, At},
+    collection,
     context::Context,
     deadline::Deadline,
     queue::{Attempts, Claim, ExternalJob, JobError, Outcome, Retry, hours, secs},
@@ -60,30 +60,13 @@ impl ExternalJob for CollectInvoice {
     const TIME_LIMIT: Duration = Duration::from_secs(240);
 
     async fn run(cx: &Context, claim: &Claim) -> Result<Outcome, JobError> {
-        let args: CycleArgs = claim.job.args()?;
-        let firm = firm_of(&claim.job)?;
-        let run = Run {
-            cx,
-            claim,
-            firm,
-            args,
-            cause: Cause::job(claim.job.id),
-        };
-        match run.begin().await? {
+        let run = CycleRun::of(cx, claim)?;
+        match run.decide().await? {
             Begin::Nothing(outcome) => Ok(outcome),
             Begin::Lookup { cycle, asked_at } => run.look_up(&cycle, asked_at).await,
             Begin::Confirm { cycle, attempt } => run.charge(cycle, attempt).await,
         }
     }
-}
-
-/// One run of the job.
-struct Run<'a> {
-    cx: &'a Context,
-    claim: &'a Claim,
-    firm: FirmId,
-    args: CycleArgs,
-    cause: Cause,
 }
 
 /// What the first transaction found.
@@ -99,12 +82,10 @@ enum Begin {
     Confirm { cycle: Box<Cycle>, attempt: AttemptId },
 }
 
-impl Run<'_> {
+impl CycleRun<'_> {
     /// Decides under the invoice's lock, and writes the attempt down.
-    async fn begin(&self) -> Result<Begin, JobError> {
-        let mut tx = self.cx.db.firm(self.firm).await?;
-        self.claim.guard(&mut tx).await?;
-        let cycle = self.lock(&mut tx).await?;
+    async fn decide(&self) -> Result<Begin, JobError> {
+        let (mut tx, cycle) = self.begin().await?;
         if let Some(open) = cycle.open_attempt() {
             let attempt = open.id;
             return Ok(match open.state {
@@ -273,9 +254,7 @@ impl Run<'_> {
     /// The intent is not ours to confirm now: it is paid, canceled, or somebody is paying it.
     async fn under_way(&self, seen: &PaymentIntent) -> Result<Outcome, JobError> {
         let seen = collection::intent_seen(seen)?;
-        let mut tx = self.cx.db.firm(self.firm).await?;
-        self.claim.guard(&mut tx).await?;
-        let cycle = self.lock(&mut tx).await?;
+        let (mut tx, cycle) = self.begin().await?;
         let at = self.at(&tx);
         let applied = collection::apply(&mut tx, at, &cycle, &seen, Source::Event, None).await?;
         tx.commit().await?;
@@ -298,9 +277,7 @@ impl Run<'_> {
         intent: &str,
         order: &AttemptOrder,
     ) -> Result<Marked, JobError> {
-        let mut tx = self.cx.db.firm(self.firm).await?;
-        self.claim.guard(&mut tx).await?;
-        let cycle = self.lock(&mut tx).await?;
+        let (mut tx, cycle) = self.begin().await?;
         let now = tx.now();
         cycles::set_intent(&mut tx, self.firm, cycle.id, intent).await?;
         cycles::set_amount(&mut tx, self.firm, cycle.id, order.amount).await?;
@@ -355,20 +332,6 @@ impl Run<'_> {
         };
         let now = tx.now();
         Ok(decisions::record(tx, self.firm, now, &decision).await?)
-    }
-
-    async fn lock(&self, tx: &mut Tx) -> Result<Cycle, JobError> {
-        cycles::lock(tx, self.firm, self.args.cycle_id)
-            .await?
-            .ok_or_else(|| JobError::fail("no such collection cycle"))
-    }
-
-    fn at(&self, tx: &Tx) -> At<'_> {
-        At {
-            firm: self.firm,
-            now: tx.now(),
-            cause: &self.cause,
-        }
     }
 
     /// Nothing was confirmed: the same attempt is made again, or a person must look.
@@ -450,9 +413,7 @@ impl Run<'_> {
         source: Source,
         request_id: Option<&str>,
     ) -> Result<Outcome, JobError> {
-        let mut tx = self.cx.db.firm(self.firm).await?;
-        self.claim.guard(&mut tx).await?;
-        let cycle = self.lock(&mut tx).await?;
+        let (mut tx, cycle) = self.begin().await?;
         let at = self.at(&tx);
         let applied = collection::apply(&mut tx, at, &cycle, seen, source, request_id).await?;
         // Nothing settled: the attempt is out there, and only another look will tell. One that an event has moved on
@@ -477,9 +438,7 @@ impl Run<'_> {
         error: &stripe::Error,
     ) -> Result<Outcome, JobError> {
         tracing::warn!(cycle.id = %self.args.cycle_id, error = %error, "a charge did not go through");
-        let mut tx = self.cx.db.firm(self.firm).await?;
-        self.claim.guard(&mut tx).await?;
-        let cycle = self.lock(&mut tx).await?;
+        let (mut tx, cycle) = self.begin().await?;
         // A webhook may have settled it meanwhile.
         let Some(open) = cycle.open_attempt().cloned() else {
             return Ok(Outcome::AlreadyApplied("settled by an event"));

@@ -10,12 +10,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use shared::{
     domain::collection::{AttemptState, Source},
-    store::{audit::Cause, cycles, jobs::Queue},
+    store::{cycles, jobs::Queue},
 };
 
-use super::{CycleArgs, firm_of};
+use super::cycle::CycleRun;
 use crate::{
-    collection::{self, At},
+    collection,
     context::Context,
     queue::{Attempts, Claim, ExternalJob, JobError, Outcome, Retry, hours, secs},
     stripe,
@@ -31,22 +31,15 @@ impl ExternalJob for ReconcilePayment {
     const TIME_LIMIT: Duration = Duration::from_secs(120);
 
     async fn run(cx: &Context, claim: &Claim) -> Result<Outcome, JobError> {
-        let args: CycleArgs = claim.job.args()?;
-        let firm = firm_of(&claim.job)?;
-        let cause = Cause::job(claim.job.id);
-
-        let mut tx = cx.db.firm(firm).await?;
-        claim.guard(&mut tx).await?;
-        let Some(before) = cycles::lock(&mut tx, firm, args.cycle_id).await? else {
-            return Err(JobError::fail("no such collection cycle"));
-        };
+        let run = CycleRun::of(cx, claim)?;
+        let (mut tx, before) = run.begin().await?;
         let asked_at = tx.now();
         let Some(asked) = before.open_attempt() else {
             return Ok(Outcome::AlreadyApplied("nothing is open"));
         };
         if asked.state == AttemptState::Created {
             // Never sent, so there is nothing to look up: its own job is gone, and another one sends it.
-            cycles::enqueue_send(&mut tx, firm, &before, asked.id, &cause, asked_at).await?;
+            cycles::enqueue_send(&mut tx, run.firm, &before, asked.id, &run.cause, asked_at).await?;
             tx.commit().await?;
             return Ok(Outcome::Done(json!({"sent_again": asked.id})));
         }
@@ -67,27 +60,18 @@ impl ExternalJob for ReconcilePayment {
             Err(error) => return Err(error.into()),
         };
 
-        let mut tx = cx.db.firm(firm).await?;
-        claim.guard(&mut tx).await?;
-        let Some(cycle) = cycles::lock(&mut tx, firm, args.cycle_id).await? else {
-            return Err(JobError::fail("no such collection cycle"));
-        };
+        let (mut tx, cycle) = run.begin().await?;
         let Some(open) = cycle.open_attempt().filter(|a| a.id == asked.id).cloned() else {
             return Ok(Outcome::AlreadyApplied("settled by an event"));
         };
-        let now = tx.now();
-        let at = At {
-            firm,
-            now,
-            cause: &cause,
-        };
+        let at = run.at(&tx);
         let lookup = Source::Lookup { asked_at };
         let applied = collection::apply(&mut tx, at, &cycle, &seen, lookup, None).await?;
         tx.commit().await?;
         match applied.attempt {
             Some(state) if !state.is_open() => Ok(Outcome::Done(json!({"attempt": state.as_str()}))),
             _ => Ok(Outcome::Snooze {
-                until: next_look(open.sent_at.unwrap_or(now), now),
+                until: next_look(open.sent_at.unwrap_or(at.now), at.now),
                 reason: format!("the PaymentIntent is still {:?}", seen.status),
             }),
         }
