@@ -304,6 +304,13 @@ mod tests {
         );
     }
 
+        let overlap = store::Error::Refused {
+            code: "23P01".into(),
+            message: "billed already".into(),
+        };
+        let failure = Failure::from(overlap);
+        assert_eq!(failure.exit, Exit::Refused);
+        assert_eq!(failure.to_text(), "error: billed already\n");
     #[test]
     fn a_failure_lists_each_fault_with_its_path() {
         let failure = Failure::new("invalid_import", "2 faults; nothing was imported").with_details(vec![

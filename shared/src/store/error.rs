@@ -6,22 +6,23 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A failed statement or connection.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A guard in the database refused the change (SQLSTATE `QT…`). The message is meant for people.
+    /// A guard in the database refused the change (SQLSTATE `QT…`, or a rule about days that may not overlap). The message is
+    /// meant for people.
     #[error("{message}")]
     Refused {
-        /// `QT010` history, `QT011` signed engagement, `QT013` issued invoice … (see the migrations).
+        /// `QT010` history, `QT011` signed engagement, `QT013` issued invoice … (see the migrations), `23P01` an overlap.
         code: String,
         /// What the guard said.
         message: String,
     },
-    /// A unique or exclusion constraint holds already.
+    /// A unique constraint holds already.
     #[error("conflict with {constraint}")]
     Conflict {
         /// The constraint's name.
         constraint: String,
     },
     /// The database cannot be reached, is shutting down, or gave up a lock: the same again may succeed.
-    #[error("database is not available: {0}")]
+    #[error("database is not available: {}", reason(.0))]
     Unavailable(#[source] sqlx::Error),
     /// Exactly one row should have changed and did not.
     #[error("{what}: expected to change one row, changed {changed}")]
@@ -32,7 +33,7 @@ pub enum Error {
         changed: u64,
     },
     /// Anything else: a bug of ours or a broken database.
-    #[error("database error: {0}")]
+    #[error("database error: {}", reason(.0))]
     Other(#[source] sqlx::Error),
 }
 
@@ -44,11 +45,31 @@ impl Error {
     }
 }
 
+/// What the server or the library said, without the line of the server's own source that sqlx adds.
+#[must_use]
+pub fn reason(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(said) => said.message().to_owned(),
+        other => other.to_string(),
+    }
+}
+
 /// SQLSTATEs after which the same again may succeed: connection failures (08), out of resources (53), operator
 /// intervention and timeouts (57), serialization, deadlock, lock not available, idle-in-transaction timeout.
 fn is_transient_sqlstate(code: &str) -> bool {
     ["08", "53", "57"].iter().any(|class| code.starts_with(class))
         || ["40001", "40P01", "55P03", "25P03"].contains(&code)
+}
+
+/// What an exclusion constraint forbids, for people.
+fn overlap(constraint: &str) -> String {
+    match constraint {
+        "engagement_terms_overlap" => {
+            "these days are in the terms of another signed version of the engagement already: end that one first".into()
+        }
+        "billing_periods_overlap" => "some of these days of the engagement are billed already".into(),
+        other => format!("it would overlap with what is there already ({other})"),
+    }
 }
 
 impl From<sqlx::Error> for Error {
@@ -62,7 +83,12 @@ impl From<sqlx::Error> for Error {
                         code,
                         message: db.message().to_owned(),
                     }
-                } else if code == "23505" || code == "23P01" {
+                } else if code == "23P01" {
+                    Error::Refused {
+                        code,
+                        message: overlap(db.constraint().unwrap_or_default()),
+                    }
+                } else if code == "23505" {
                     Error::Conflict {
                         constraint: db.constraint().unwrap_or("a constraint").to_owned(),
                     }
