@@ -1,5 +1,5 @@
-//! What only the database can answer about collection: which jobs a sweep makes, which step an attempt uses up, what a
-//! card's update does. Needs `QUITTANCE_TEST_POSTGRES` (superuser of a private server); skips without it.
+//! What only the database can answer about terms and their collection: which days overlap, which jobs a sweep makes, which
+//! step an attempt uses up, what a card's update does. Needs `QUITTANCE_TEST_POSTGRES` (superuser of a private server); skips without it.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use shared::{
     ids::{AttemptId, ClientId, CycleId, FirmId, InvoiceId, JobId, PaymentMethodId},
     money::Money,
     store::{
-        Db, Tx,
+        Db, Error, Tx,
         audit::Cause,
         cycles::{self, AttemptOutcome, NewAttempt},
         migrations,
@@ -324,6 +324,96 @@ async fn a14_what_had_no_effect_or_was_our_fault_uses_up_no_step() {
             .await,
         1
     );
+    town.leave().await;
+}
+
+#[tokio::test]
+async fn b15_the_database_stamps_an_attempt_by_the_real_clock_and_nobody_changes_it() {
+    let Some(town) = Town::settle().await else { return };
+    town.run("update clock set offset_ms = 30 * 86400000::bigint".into())
+        .await;
+    let attempt = town.attempt(0, 1).await;
+    let stamped = "select count(*) from payment_attempts where real_sent_at between clock_timestamp() - interval '1 minute'
+                     and clock_timestamp() and sent_at - real_sent_at between interval '29 days' and interval '31 days'";
+    assert_eq!(town.number(stamped).await, 0, "not sent yet");
+    town.send(attempt).await;
+    assert_eq!(town.number(stamped).await, 1);
+    let mut tx = town.tx().await;
+    let business = tx.now();
+    assert!(tx.real_now() < business - TimeDelta::days(29));
+    let cycle = cycles::lock(&mut tx, town.firm, town.cycle)
+        .await
+        .unwrap()
+        .unwrap();
+    let sent_at = cycle.open_attempt().unwrap().real_sent_at.unwrap();
+    assert!(sent_at < business - TimeDelta::days(29), "{sent_at}");
+    let refused = sqlx::query("update payment_attempts set real_sent_at = now()")
+        .execute(&mut *tx)
+        .await;
+    assert!(
+        matches!(refused.map_err(Error::from), Err(Error::Refused { code, .. }) if code == "QT010"),
+        "it is history"
+    );
+    drop(tx);
+    // One that was sent before the column was there has its business time for it.
+    town.run(
+        "set session_replication_role = replica; update payment_attempts set real_sent_at = null;
+         set session_replication_role = origin"
+            .into(),
+    )
+    .await;
+    let mut tx = town.tx().await;
+    let cycle = cycles::lock(&mut tx, town.firm, town.cycle)
+        .await
+        .unwrap()
+        .unwrap();
+    let sent_at = cycle.open_attempt().unwrap().real_sent_at.unwrap();
+    assert!(sent_at > business - TimeDelta::days(1), "{sent_at}");
+    drop(tx);
+    town.leave().await;
+}
+
+#[tokio::test]
+async fn a16_days_that_would_be_agreed_or_billed_twice_are_refused_in_one_sentence() {
+    let Some(town) = Town::settle().await else { return };
+    let (lineage, engagement, invoice) = (Uuid::now_v7(), Uuid::now_v7(), town.invoice.0);
+    let terms = |id: Uuid, version: i32, starts_on: &str, ends_on: &str| {
+        format!(
+            "insert into engagements (firm_id, id, client_id, lineage_id, version, pricing_mode, currency, package_fee_minor,
+                                      cadence, starts_on, ends_on, status, signed_at)
+             select firm_id, '{id}', id, '{lineage}', {version}, 'package', 'usd', 10000, 'monthly', '{starts_on}', '{ends_on}',
+                    'signed', now() from clients"
+        )
+    };
+    let period = |start: &str, end: &str| {
+        format!(
+            "insert into billing_periods (firm_id, engagement_id, period_start, period_end, invoice_id)
+             select id, '{engagement}', '{start}', '{end}', '{invoice}' from firms"
+        )
+    };
+    town.run(terms(engagement, 1, "2026-01-01", "2026-07-01")).await;
+    town.run(terms(Uuid::now_v7(), 2, "2026-07-01", "2027-01-01"))
+        .await;
+    town.run(period("2026-01-01", "2026-02-01")).await;
+    for (statement, sentence) in [
+        (
+            terms(Uuid::now_v7(), 3, "2026-12-31", "2027-06-01"),
+            "these days are in the terms of another signed version of the engagement already: end that one first",
+        ),
+        (
+            period("2026-01-31", "2026-03-01"),
+            "some of these days of the engagement are billed already",
+        ),
+    ] {
+        let mut tx = town.tx().await;
+        let refused = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *tx).await;
+        let refused = Error::from(refused.unwrap_err());
+        assert!(
+            matches!(&refused, Error::Refused { code, .. } if code == "23P01"),
+            "{refused:?}"
+        );
+        assert_eq!(refused.to_string(), sentence);
+    }
     town.leave().await;
 }
 

@@ -4,13 +4,24 @@
 //! `globex-work` and the invoice `globex-1`. What a story asserts it reads in Stripe's books and in our rows.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use tests::world::World;
+use tests::world::{World, WorldOptions};
+use tokio::time::Instant;
 
 /// Business time that passes between two looks of [`wait_for`]: longer than what a failed call waits for its next turn.
 const STEP: &str = "2m";
-/// Looks of [`wait_for`]: a failed call has long had all its turns by then.
-const LOOKS: usize = 8;
+/// Real time that [`wait_for`] takes at most: what comes late has long come by then.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One second of patience with Stripe, so that calls which take longer are given up.
+pub fn impatient() -> WorldOptions {
+    WorldOptions {
+        stripe_timeout_secs: 1,
+        ..WorldOptions::default()
+    }
+}
 
 /// Customers with a card each, at Stripe; the script says what the card does, charge by charge.
 pub async fn open_accounts(world: &World, cards: &[(&str, &[&str])]) {
@@ -22,6 +33,12 @@ pub async fn open_accounts(world: &World, cards: &[(&str, &[&str])]) {
             .await
             .unwrap();
     }
+}
+
+/// As [`open_accounts`], with cards that all behave like this.
+pub async fn open_alike(world: &World, clients: &[&str], script: &[&str]) {
+    let cards: Vec<(&str, &[&str])> = clients.iter().map(|client| (*client, script)).collect();
+    open_accounts(world, &cards).await;
 }
 
 /// A document with these clients, whose cards pay automatically, and nothing else.
@@ -68,6 +85,14 @@ fn with_invoices(mut document: Value, clients: &[&str], currency: &str, amount: 
     });
     document["invoices"] = each(&|client| invoice(client, 1, currency, amount));
     document
+}
+
+/// Clients who owe a thousand dollars each and had no funds when they were charged: the next try is due in three days, and
+/// will succeed.
+pub async fn bill_in_vain(world: &World, clients: &[&str]) {
+    open_alike(world, clients, &["insufficient_funds"]).await;
+    bill(world, clients, "usd", "1000.00").await;
+    world.settle().await;
 }
 
 /// Imports a second invoice, in dollars, for a client that has one.
@@ -201,7 +226,7 @@ pub async fn assert_outcomes(world: &World, wanted: &[(&str, &str)]) {
     assert_eq!(found, wanted);
 }
 
-/// Lets the world settle, and minutes pass, until every one of these clients' invoices has this status.
+/// Lets the world settle, and minutes of business time pass, until every one of these clients' invoices has this status.
 pub async fn wait_for(world: &World, clients: &[&str], status: &str) {
     let listed = clients.join("', '");
     let others = format!(
@@ -209,25 +234,53 @@ pub async fn wait_for(world: &World, clients: &[&str], status: &str) {
            join invoices i on i.id = s.id join clients c on c.id = i.client_id
           where c.external_id in ('{listed}') and s.status <> '{status}' order by 1"
     );
-    for _ in 0..LOOKS {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
         world.settle().await;
-        if world.texts(&others).await.is_empty() {
+        let others = world.texts(&others).await;
+        if others.is_empty() {
             return;
         }
+        assert!(Instant::now() < deadline, "not {status}: {others:?}");
         world.advance(STEP).await;
     }
-    panic!("not {status}: {:?}", world.texts(&others).await);
 }
 
-/// Until Stripe has captured this client's payment, whatever we know of it by then; 20 s at most.
-pub async fn until_captured(world: &World, client: &str) {
-    for _ in 0..400 {
-        if intent(world, client).await.1["captured"] != 0 {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await; // between two looks at another process
+/// Makes every call so far older in real time: old enough for a lookup that shows nothing to prove that it had no effect.
+/// No story waits for that, and the business clock does not bring it about.
+pub async fn age_calls(world: &World) {
+    let mut tx = world.db.begin().await.unwrap();
+    for statement in [
+        "set local session_replication_role = replica", // or the guard would refuse it
+        "update payment_attempts set real_sent_at = real_sent_at - interval '2 minutes'",
+    ] {
+        sqlx::query(statement).execute(&mut *tx).await.unwrap();
     }
-    panic!("nothing was captured from {client}");
+    tx.commit().await.unwrap();
+}
+
+/// Stops confirmations at Stripe, `hold_before` or `hold_after` they take effect, until they are released.
+pub async fn hold_confirmations(world: &World, kind: &str, times: u32) {
+    let hold = json!({ "path": "/v1/payment_intents/*/confirm", "kind": kind, "times": times });
+    world.sim.fault(hold).await.unwrap();
+}
+
+/// Makes the next confirmation of a client's PaymentIntent go wrong; the fault comes without its path.
+pub async fn spoil_confirmation(world: &World, client: &str, mut fault: Value) {
+    let (intent, _) = self::intent(world, client).await;
+    fault["path"] = format!("/v1/payment_intents/{intent}/confirm").into();
+    world.sim.fault(fault).await.unwrap();
+}
+
+/// Ends a payment that Stripe was processing.
+pub async fn end_processing(world: &World, client: &str, outcome: &str) {
+    let (intent, _) = self::intent(world, client).await;
+    let settle = format!("/payment_intents/{intent}/settle");
+    world
+        .sim
+        .post(&settle, json!({ "outcome": outcome }))
+        .await
+        .unwrap();
 }
 
 /// A client's PaymentIntents at Stripe, oldest first.

@@ -15,7 +15,7 @@ async fn s14_generated_invoices_are_charged_in_their_own_currency_and_too_small_
     let world = World::start(WorldOptions::default()).await;
     acme::bill_by_hand_only(&world).await;
     let clients = ["usa", "japan", "kuwait", "penny"];
-    acme::open_accounts(&world, &clients.map(|client| (client, &[][..]))).await;
+    acme::open_alike(&world, &clients, &[]).await;
     let today = acme::today(&world).await;
     let retainer = |client: &str, currency: &str, fee: &str| {
         json!({
@@ -89,13 +89,7 @@ async fn s2_money_that_is_processing_or_wants_the_customer_is_not_yet_paid() {
     assert_eq!(world.count("select count(*) from payments").await, 0);
 
     for (client, outcome) in [("sepa", "succeed"), ("bounced", "insufficient_funds")] {
-        let (intent, _) = acme::intent(&world, client).await;
-        let settle = format!("/payment_intents/{intent}/settle");
-        world
-            .sim
-            .post(&settle, json!({ "outcome": outcome }))
-            .await
-            .unwrap();
+        acme::end_processing(&world, client, outcome).await;
     }
     world.settle().await;
     acme::assert_outcomes(
@@ -113,11 +107,7 @@ async fn s2_money_that_is_processing_or_wants_the_customer_is_not_yet_paid() {
 async fn s3_nothing_is_paid_until_stripe_has_captured_it() {
     let world = World::start(WorldOptions::default()).await;
     acme::open_accounts(&world, &[("globex", &[])]).await;
-    world
-        .sim
-        .fault(json!({ "path": "/v1/payment_intents/*/confirm", "kind": "hold_before" }))
-        .await
-        .unwrap();
+    acme::hold_confirmations(&world, "hold_before", 1).await;
     acme::bill(&world, &["globex"], "usd", "1000.00").await;
     world.until_held(1).await;
     acme::assert_outcomes(&world, &[("globex", "processing in_flight: auto 0 sent")]).await;
@@ -132,13 +122,7 @@ async fn s3_nothing_is_paid_until_stripe_has_captured_it() {
 async fn s4_only_what_is_still_open_is_charged() {
     let world = World::start(WorldOptions::default()).await;
     let clients = ["partly", "fully", "almost"];
-    acme::open_accounts(
-        &world,
-        &clients.map(|client| (client, &["insufficient_funds"][..])),
-    )
-    .await;
-    acme::bill(&world, &clients, "usd", "1000.00").await;
-    world.settle().await;
+    acme::bill_in_vain(&world, &clients).await;
     for (client, minor) in [("partly", 40_000), ("fully", 100_000), ("almost", 99_951)] {
         acme::pay_by_bank(&world, client, minor).await;
     }
@@ -163,7 +147,7 @@ async fn s4_only_what_is_still_open_is_charged() {
 async fn s5_one_payment_is_recorded_whether_the_webhook_comes_before_during_or_after_the_answer() {
     let world = World::start(WorldOptions::default()).await;
     let clients = ["before", "during", "after"];
-    acme::open_accounts(&world, &clients.map(|client| (client, &[][..]))).await;
+    acme::open_alike(&world, &clients, &[]).await;
     let paid = "paid succeeded: auto 0 succeeded";
 
     world
@@ -180,8 +164,7 @@ async fn s5_one_payment_is_recorded_whether_the_webhook_comes_before_during_or_a
         .webhooks(json!({ "before_response": false }))
         .await
         .unwrap();
-    let hold = json!({ "path": "/v1/payment_intents/*/confirm", "kind": "hold_after" });
-    world.sim.fault(hold).await.unwrap();
+    acme::hold_confirmations(&world, "hold_after", 1).await;
     let stored = "select count(*) from stripe_events where type = 'payment_intent.succeeded'";
     let so_far = world.count(stored).await;
     acme::bill(&world, &["during"], "usd", "100.00").await;
@@ -191,13 +174,13 @@ async fn s5_one_payment_is_recorded_whether_the_webhook_comes_before_during_or_a
     world.settle().await;
     acme::assert_outcomes(&world, &[("during", paid)]).await;
 
-    world.sim.webhooks(json!({ "paused": true })).await.unwrap();
+    world.sim.pause_webhooks().await.unwrap();
     acme::bill(&world, &["after"], "usd", "100.00").await;
     world.settle().await;
     acme::assert_outcomes(&world, &[("after", paid)]).await;
     let version = "select sum(version) from collection_cycles";
     let settled = world.count(version).await;
-    world.sim.webhooks(json!({ "paused": false })).await.unwrap();
+    world.sim.resume_webhooks().await.unwrap();
     world.settle().await;
     assert_eq!(
         world.count(version).await,

@@ -21,7 +21,7 @@ async fn p3_kill_9_between_create_confirm_and_record_charges_once() {
     };
     let mut world = World::start(options).await;
     let clients = ["first", "second", "third", "fourth"];
-    acme::open_accounts(&world, &clients.map(|client| (client, &[][..]))).await;
+    acme::open_alike(&world, &clients, &[]).await;
     // The first two creations and the first two confirmations stop, so each client stands at a point of its own.
     for (path, kind) in POINTS {
         let nth = if kind == "hold_before" { 1 } else { 2 };
@@ -29,7 +29,7 @@ async fn p3_kill_9_between_create_confirm_and_record_charges_once() {
         world.sim.fault(hold).await.unwrap();
     }
     // Nobody tells the second worker what the first one did.
-    world.sim.webhooks(json!({ "paused": true })).await.unwrap();
+    world.sim.pause_webhooks().await.unwrap();
     acme::bill(&world, &clients, "usd", "1000.00").await;
     world.until_held(4).await;
     world.add_worker().await;
@@ -44,7 +44,7 @@ async fn p3_kill_9_between_create_confirm_and_record_charges_once() {
     }
     acme::assert_books_agree(&world).await;
 
-    world.sim.webhooks(json!({ "paused": false })).await.unwrap();
+    world.sim.resume_webhooks().await.unwrap();
     world.settle().await;
     assert_eq!(world.count("select count(*) from payments").await, 4);
     acme::assert_books_agree(&world).await;
@@ -58,8 +58,7 @@ async fn p3_kill_9_while_stripe_still_works_is_not_answered_by_a_second_confirma
     };
     let mut world = World::start(options).await;
     acme::open_accounts(&world, &[("globex", &[])]).await;
-    let hold = json!({ "path": "/v1/payment_intents/*/confirm", "kind": "hold_before" });
-    world.sim.fault(hold).await.unwrap();
+    acme::hold_confirmations(&world, "hold_before", 1).await;
     acme::bill(&world, &["globex"], "usd", "1000.00").await;
     world.until_held(1).await;
     world.add_worker().await;

@@ -220,10 +220,11 @@ async fn b24_a_hard_decline_waits_for_another_card_and_is_then_charged_at_once()
         .await
         .unwrap();
     acme::replace_card(&world, "stark", "pm_stark_2", &["lost_card", "..."]).await;
-    let (wayne, _) = acme::intent(&world, "wayne").await;
-    let busy = json!({ "path": format!("/v1/payment_intents/{wayne}/confirm"), "kind": "429", "should_retry": false });
-    world.sim.fault(busy).await.unwrap();
+    let busy = json!({ "kind": "429", "should_retry": false });
+    acme::spoil_confirmation(&world, "wayne", busy).await;
     acme::replace_card(&world, "wayne", "pm_wayne_2", &[]).await;
+    world.settle().await;
+    acme::age_calls(&world).await;
     acme::wait_for(&world, &["hooli", "soylent", "wayne"], "paid").await;
     let healed = "paid succeeded: auto 0 declined, method_updated 0 succeeded";
     acme::assert_outcomes(
@@ -333,8 +334,7 @@ async fn b13_autopay_switched_off_on_the_way_cancels_intent_and_retries() {
     acme::bill(&world, &waiting, "usd", "1000.00").await;
     world.settle().await;
     // The fourth is being charged at this very moment: what is on its way cannot be taken back.
-    let hold = json!({ "path": "/v1/payment_intents/*/confirm", "kind": "hold_before" });
-    world.sim.fault(hold).await.unwrap();
+    acme::hold_confirmations(&world, "hold_before", 1).await;
     acme::bill(&world, &["flying"], "usd", "1000.00").await;
     world.until_held(1).await;
     for client in ["soft", "hard", "secure", "flying"] {

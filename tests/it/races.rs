@@ -16,7 +16,7 @@ async fn hold_after(world: &World, method: &str, path: &str) {
 async fn b10_what_was_paid_or_switched_off_while_the_intent_was_made_is_not_charged() {
     let world = World::start(WorldOptions::default()).await;
     let clients = ["fully", "partly", "off"];
-    acme::open_accounts(&world, &clients.map(|client| (client, &[][..]))).await;
+    acme::open_alike(&world, &clients, &[]).await;
     for _ in clients {
         hold_after(&world, "POST", "/v1/payment_intents").await;
     }
@@ -52,25 +52,14 @@ async fn b10_what_was_paid_or_switched_off_while_the_intent_was_made_is_not_char
 async fn b10_a_customer_who_pays_while_a_retry_is_being_made_pays_once() {
     let world = World::start(WorldOptions::default()).await;
     let clients = ["at_read", "at_confirm", "in_between"];
-    acme::open_accounts(
-        &world,
-        &clients.map(|client| (client, &["insufficient_funds"][..])),
-    )
-    .await;
-    acme::bill(&world, &clients, "usd", "1000.00").await;
-    world.settle().await;
-    world.sim.webhooks(json!({ "paused": true })).await.unwrap();
+    acme::bill_in_vain(&world, &clients).await;
+    world.sim.pause_webhooks().await.unwrap();
     // One pays after the intent was read for the retry, one before the confirmation takes effect, one is at it.
     let (at_read, _) = acme::intent(&world, "at_read").await;
     let (at_confirm, _) = acme::intent(&world, "at_confirm").await;
     let (in_between, _) = acme::intent(&world, "in_between").await;
     hold_after(&world, "GET", &format!("/v1/payment_intents/{at_read}")).await;
-    let path = format!("/v1/payment_intents/{at_confirm}/confirm");
-    world
-        .sim
-        .fault(json!({ "path": path, "kind": "hold_before" }))
-        .await
-        .unwrap();
+    acme::spoil_confirmation(&world, "at_confirm", json!({ "kind": "hold_before" })).await;
     pay(&world, &in_between, "authenticate").await;
     world.advance("3d").await;
     world.until_held(2).await;
@@ -84,7 +73,7 @@ async fn b10_a_customer_who_pays_while_a_retry_is_being_made_pays_once() {
             .contains("retry 1 created")
     );
     pay(&world, &in_between, "succeed").await;
-    world.sim.webhooks(json!({ "paused": false })).await.unwrap();
+    world.sim.resume_webhooks().await.unwrap();
     world.settle().await;
     for client in clients {
         let paid = "paid succeeded: auto 0 declined, retry 1 succeeded";
@@ -107,29 +96,13 @@ async fn pay(world: &World, intent: &str, outcome: &str) {
 
 #[tokio::test]
 async fn b13_autopay_switched_off_and_on_over_an_unknown_outcome_charges_once() {
-    let world = World::start(WorldOptions {
-        stripe_timeout_secs: 1,
-        ..WorldOptions::default()
-    })
-    .await;
+    let world = World::start(acme::impatient()).await;
     let clients = ["took", "lost"];
-    acme::open_accounts(
-        &world,
-        &clients.map(|client| (client, &["insufficient_funds"][..])),
-    )
-    .await;
-    acme::bill(&world, &clients, "usd", "1000.00").await;
-    world.settle().await;
+    acme::bill_in_vain(&world, &clients).await;
     for (client, kind) in [("took", "reset_after"), ("lost", "reset_before")] {
-        let (intent, _) = acme::intent(&world, client).await;
-        let path = format!("/v1/payment_intents/{intent}/confirm");
-        world
-            .sim
-            .fault(json!({ "path": path, "kind": kind }))
-            .await
-            .unwrap();
+        acme::spoil_confirmation(&world, client, json!({ "kind": kind })).await;
     }
-    world.sim.webhooks(json!({ "paused": true })).await.unwrap();
+    world.sim.pause_webhooks().await.unwrap();
     world.advance("3d").await;
     world.settle().await;
     for client in clients {

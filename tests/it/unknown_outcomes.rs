@@ -43,41 +43,48 @@ fn victim(fault: &str) -> String {
     format!("of_{fault}")
 }
 
-/// One second of patience with Stripe, so that the delays of [`fault`] are too long.
-fn impatient() -> WorldOptions {
-    WorldOptions {
-        stripe_timeout_secs: 1,
-        ..WorldOptions::default()
-    }
+/// The clients that the faults strike whose calls came to any of these.
+fn victims_of(effects: &[Effect]) -> Vec<String> {
+    let struck = FAULTS.iter().filter(|(_, effect)| effects.contains(effect));
+    struck.map(|(kind, _)| victim(kind)).collect()
 }
 
-/// A fault that strikes one call.
-fn fault(kind: &str, path: &str) -> Value {
-    json!({ "method": "POST", "path": path, "kind": kind, "ms": 1500, "retry_after_secs": 1 })
+/// A fault that strikes one call. A delay is longer than [`acme::impatient`] programs wait.
+fn fault(kind: &str) -> Value {
+    json!({ "method": "POST", "kind": kind, "ms": 1500, "retry_after_secs": 1 })
+}
+
+/// The same, for calls to this path.
+fn fault_at(path: &str, kind: &str) -> Value {
+    let mut fault = fault(kind);
+    fault["path"] = path.into();
+    fault
 }
 
 #[tokio::test]
 async fn p3_a_confirmation_gone_wrong_in_any_way_charges_once_and_is_looked_up_not_resent() {
-    let world = World::start(impatient()).await;
+    let world = World::start(acme::impatient()).await;
     let clients: Vec<String> = FAULTS.iter().map(|(kind, _)| victim(kind)).collect();
     let clients: Vec<&str> = clients.iter().map(String::as_str).collect();
-    for client in &clients {
-        acme::open_accounts(&world, &[(client, &["insufficient_funds"])]).await;
-    }
-    acme::bill(&world, &clients, "usd", "1000.00").await;
-    world.settle().await;
+    acme::bill_in_vain(&world, &clients).await;
     // No webhook comes to our help from here on.
-    world.sim.webhooks(json!({ "paused": true })).await.unwrap();
+    world.sim.pause_webhooks().await.unwrap();
     for (kind, _) in FAULTS {
-        let (intent, _) = acme::intent(&world, &victim(kind)).await;
-        let path = format!("/v1/payment_intents/{intent}/confirm");
-        world.sim.fault(fault(kind, &path)).await.unwrap();
+        acme::spoil_confirmation(&world, &victim(kind), fault(kind)).await;
     }
     world.advance("3d").await;
-    // The business clock must not run ahead of an effect that comes late in real time.
-    for (kind, _) in FAULTS.iter().filter(|(_, effect)| *effect == Effect::Late) {
-        acme::until_captured(&world, &victim(kind)).await;
+    // What took effect is found, also where that happens after much business time and little real time has passed.
+    let effective = victims_of(&[Effect::Took, Effect::Late, Effect::Again]);
+    let effective: Vec<&str> = effective.iter().map(String::as_str).collect();
+    acme::wait_for(&world, &effective, "paid").await;
+    // And no business time proves of the others that nothing happened.
+    world.advance("1d").await;
+    world.settle().await;
+    for client in victims_of(&[Effect::None]) {
+        let unknown = "processing unknown: auto 0 declined, retry 1 unknown";
+        acme::assert_outcomes(&world, &[(&client, unknown)]).await;
     }
+    acme::age_calls(&world).await;
     acme::wait_for(&world, &clients, "paid").await;
 
     let once = "paid succeeded: auto 0 declined, retry 1 succeeded";
@@ -100,7 +107,7 @@ async fn p3_a_confirmation_gone_wrong_in_any_way_charges_once_and_is_looked_up_n
     assert_s1_every_key_names_an_attempt(&world).await;
     acme::assert_books_agree(&world).await;
 
-    world.sim.webhooks(json!({ "paused": false })).await.unwrap();
+    world.sim.resume_webhooks().await.unwrap();
     world.settle().await;
     assert_eq!(world.count("select count(*) from payments").await, 13);
     acme::assert_books_agree(&world).await;
@@ -124,15 +131,13 @@ async fn assert_s1_every_key_names_an_attempt(world: &World) {
 
 #[tokio::test]
 async fn p3_a_creation_gone_wrong_in_any_way_charges_once() {
-    let world = World::start(impatient()).await;
+    let world = World::start(acme::impatient()).await;
     let clients: Vec<String> = FAULTS.iter().map(|(kind, _)| victim(kind)).collect();
     let clients: Vec<&str> = clients.iter().map(String::as_str).collect();
-    for client in &clients {
-        acme::open_accounts(&world, &[(client, &[])]).await;
-    }
+    acme::open_alike(&world, &clients, &[]).await;
     // The first thirteen creations go wrong, each in its own way, whoever they are for.
     for (at, (kind, _)) in FAULTS.iter().enumerate() {
-        let mut fault = fault(kind, "/v1/payment_intents");
+        let mut fault = fault_at("/v1/payment_intents", kind);
         fault["nth"] = json!(at + 1);
         world.sim.fault(fault).await.unwrap();
     }
@@ -155,7 +160,7 @@ async fn p3_a_creation_gone_wrong_in_any_way_charges_once() {
 async fn s1_a_creation_that_fails_again_and_again_is_made_again_with_the_same_key() {
     let world = World::start(WorldOptions::default()).await;
     acme::open_accounts(&world, &[("globex", &[])]).await;
-    let mut down = fault("500_before", "/v1/payment_intents");
+    let mut down = fault_at("/v1/payment_intents", "500_before");
     down["times"] = json!(2);
     world.sim.fault(down).await.unwrap();
     acme::bill(&world, &["globex"], "usd", "1000.00").await;
@@ -173,11 +178,7 @@ async fn s1_a_creation_that_fails_again_and_again_is_made_again_with_the_same_ke
 async fn p3_patience_that_stripe_asks_for_uses_up_no_step() {
     let world = World::start(WorldOptions::default()).await;
     let clients = ["create", "confirm"];
-    acme::open_accounts(
-        &world,
-        &clients.map(|client| (client, &["insufficient_funds"][..])),
-    )
-    .await;
+    acme::open_alike(&world, &clients, &["insufficient_funds"]).await;
     // More often than one run of a job tries, and with a wait that it does not sit out.
     let busy = |path: &str| json!({ "path": path, "kind": "429", "times": 2, "retry_after_secs": 30 });
     world.sim.fault(busy("/v1/payment_intents")).await.unwrap();
@@ -189,6 +190,8 @@ async fn p3_patience_that_stripe_asks_for_uses_up_no_step() {
         .await
         .unwrap();
     acme::bill(&world, &["confirm"], "usd", "1000.00").await;
+    world.settle().await;
+    acme::age_calls(&world).await;
     acme::wait_for(&world, &["confirm"], "failed").await;
     for client in clients {
         let attempts = acme::outcome(&world, client).await;
@@ -205,19 +208,21 @@ async fn p3_patience_that_stripe_asks_for_uses_up_no_step() {
 
 #[tokio::test]
 async fn p3_an_unknown_outcome_blocks_every_other_charge_until_it_is_seen() {
-    let world = World::start(impatient()).await;
+    let world = World::start(acme::impatient()).await;
     acme::open_accounts(&world, &[("globex", &[])]).await;
-    world.sim.webhooks(json!({ "paused": true })).await.unwrap();
-    let hold = fault("hold_before", "/v1/payment_intents/*/confirm");
-    world.sim.fault(hold).await.unwrap();
+    world.sim.pause_webhooks().await.unwrap();
+    acme::hold_confirmations(&world, "hold_before", 1).await;
     acme::bill(&world, &["globex"], "usd", "1000.00").await;
     world.settle().await;
     let unknown = "processing unknown: auto 0 unknown";
     acme::assert_outcomes(&world, &[("globex", unknown)]).await;
-    world.advance("1m").await;
-    world.settle().await;
-    acme::assert_nothing_is_due(&world).await;
-    acme::assert_outcomes(&world, &[("globex", unknown)]).await;
+    // The call is still under way, however far the business clock is moved meanwhile.
+    for later in ["1m", "1h", "2d"] {
+        world.advance(later).await;
+        world.settle().await;
+        acme::assert_nothing_is_due(&world).await;
+        acme::assert_outcomes(&world, &[("globex", unknown)]).await;
+    }
 
     world.sim.release().await.unwrap();
     world.until_held(0).await;
@@ -230,15 +235,13 @@ async fn p3_an_unknown_outcome_blocks_every_other_charge_until_it_is_seen() {
 
 #[tokio::test]
 async fn p3_a_call_that_takes_effect_long_after_we_gave_it_up_charges_nobody_twice() {
-    let world = World::start(impatient()).await;
-    let clients = ["between", "behind"];
-    acme::open_accounts(&world, &clients.map(|client| (client, &[][..]))).await;
-    let mut hold = fault("hold_before", "/v1/payment_intents/*/confirm");
-    hold["times"] = json!(2);
-    world.sim.fault(hold).await.unwrap();
+    let world = World::start(acme::impatient()).await;
+    acme::open_alike(&world, &["between", "behind"], &[]).await;
+    acme::hold_confirmations(&world, "hold_before", 2).await;
     acme::bill(&world, &["between"], "usd", "1000.00").await;
     world.settle().await;
     // After a minute and a half without a trace of it, the attempt counts as one without effect.
+    acme::age_calls(&world).await;
     world.advance("100s").await;
     world.settle().await;
     acme::assert_outcomes(&world, &[("between", "sent scheduled: auto 0 technical")]).await;
@@ -248,6 +251,7 @@ async fn p3_a_call_that_takes_effect_long_after_we_gave_it_up_charges_nobody_twi
 
     acme::bill(&world, &["behind"], "usd", "1000.00").await;
     world.settle().await;
+    acme::age_calls(&world).await;
     acme::wait_for(&world, &["behind"], "paid").await;
     world.sim.release().await.unwrap();
     world.until_held(0).await;
@@ -283,13 +287,7 @@ async fn b20_a_payment_that_was_processing_is_looked_up_when_its_webhook_is_lost
     let lost = json!({ "drop_types": ["payment_intent.succeeded", "payment_intent.payment_failed"] });
     world.sim.webhooks(lost).await.unwrap();
     for (client, outcome) in [("cleared", "succeed"), ("bounced", "generic_decline")] {
-        let (intent, _) = acme::intent(&world, client).await;
-        let settle = format!("/payment_intents/{intent}/settle");
-        world
-            .sim
-            .post(&settle, json!({ "outcome": outcome }))
-            .await
-            .unwrap();
+        acme::end_processing(&world, client, outcome).await;
     }
     // And one whose intent somebody cancels at the dashboard.
     let (intent, _) = acme::intent(&world, "called_off").await;

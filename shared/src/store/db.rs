@@ -51,13 +51,14 @@ pub struct Db {
     pool: PgPool,
 }
 
-/// A transaction, the business time at its start, and (once set) the firm whose rows it sees.
+/// A transaction, the time at its start by both clocks, and (once set) the firm whose rows it sees.
 ///
 /// Dropped without [`Tx::commit`] it rolls back.
 #[derive(Debug)]
 pub struct Tx {
     inner: Transaction<'static, Postgres>,
     now: DateTime<Utc>,
+    real_now: DateTime<Utc>,
 }
 
 impl Db {
@@ -108,13 +109,17 @@ impl Db {
     /// When the database is away.
     pub async fn firm(&self, firm: FirmId) -> Result<Tx> {
         let mut inner = self.pool.begin().await?;
-        let now = sqlx::query_scalar!(
-            r#"select app.now() as "now!" from set_config('app.firm_id', $1, true)"#,
+        let clocks = sqlx::query!(
+            r#"select app.now() as "now!", clock_timestamp() as "real_now!" from set_config('app.firm_id', $1, true)"#,
             firm.to_string()
         )
         .fetch_one(&mut *inner)
         .await?;
-        Ok(Tx { inner, now })
+        Ok(Tx {
+            inner,
+            now: clocks.now,
+            real_now: clocks.real_now,
+        })
     }
 
     /// Begins a transaction that sees no firm's rows: for the inbox, the queue and the schedules.
@@ -123,10 +128,14 @@ impl Db {
     /// When the database is away.
     pub async fn plain(&self) -> Result<Tx> {
         let mut inner = self.pool.begin().await?;
-        let now = sqlx::query_scalar!(r#"select app.now() as "now!""#)
+        let clocks = sqlx::query!(r#"select app.now() as "now!", clock_timestamp() as "real_now!""#)
             .fetch_one(&mut *inner)
             .await?;
-        Ok(Tx { inner, now })
+        Ok(Tx {
+            inner,
+            now: clocks.now,
+            real_now: clocks.real_now,
+        })
     }
 
     /// Business time now.
@@ -145,6 +154,13 @@ impl Tx {
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         self.now
+    }
+
+    /// Real time at the start of this transaction, by the database's clock: for what does not follow the business clock,
+    /// such as how long a call to Stripe may still be under way.
+    #[must_use]
+    pub fn real_now(&self) -> DateTime<Utc> {
+        self.real_now
     }
 
     /// Makes one firm's rows visible from here on, and no other's.

@@ -139,6 +139,22 @@ impl Sim {
         Ok(())
     }
 
+    /// Keeps events back until [`Sim::resume_webhooks`].
+    ///
+    /// # Errors
+    /// As [`Sim::call`].
+    pub async fn pause_webhooks(&self) -> Result<()> {
+        self.webhooks(json!({ "paused": true })).await
+    }
+
+    /// Delivers what was kept back, and goes on.
+    ///
+    /// # Errors
+    /// As [`Sim::call`].
+    pub async fn resume_webhooks(&self) -> Result<()> {
+        self.webhooks(json!({ "paused": false })).await
+    }
+
     /// The simulator's books: captured, refunded, disputed.
     ///
     /// # Errors

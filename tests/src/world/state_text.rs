@@ -35,11 +35,12 @@ const TABLES: [&str; 14] = [
 const MOVEMENTS: &str = "dispute_movements";
 
 /// Columns that tell how or when a row was written, not what holds.
-const NOT_STATE: [&str; 9] = [
+const NOT_STATE: [&str; 10] = [
     "cause",
     "created_at",
     "derivation",
     "number",
+    "real_sent_at",
     "recorded_at",
     "resolved_at",
     "sent_at",

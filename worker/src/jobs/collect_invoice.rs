@@ -95,7 +95,7 @@ impl CycleRun<'_> {
                 },
                 AttemptState::Sent | AttemptState::Unknown => Begin::Lookup {
                     cycle: Box::new(cycle),
-                    asked_at: tx.now(),
+                    asked_at: tx.real_now(),
                 },
                 _ => Begin::Nothing(Outcome::AlreadyApplied("an attempt is under way")),
             });

@@ -82,7 +82,7 @@ pub enum Source {
     Event,
     /// A lookup because the outcome of a call is unknown.
     Lookup {
-        /// Business time before Stripe was asked: what the lookup does not show had not happened by then.
+        /// Real time before Stripe was asked: what the lookup does not show had not happened by then.
         asked_at: DateTime<Utc>,
     },
 }
@@ -178,8 +178,8 @@ pub struct AttemptView {
     pub state: AttemptState,
     /// Its charge, where known.
     pub charge: Option<String>,
-    /// When it was sent.
-    pub sent_at: Option<DateTime<Utc>>,
+    /// When it was sent, in real time.
+    pub real_sent_at: Option<DateTime<Utc>>,
 }
 
 /// How the open attempt changes.
@@ -259,6 +259,8 @@ impl Observed {
 
 /// A confirmation whose lookup shows no effect this long after it was sent had none. Longer than any call of ours may
 /// take, and than the time Stripe may still be working on it. Source: `STRIPE_TIMEOUT_SECS` is at most 60.
+///
+/// Real time: a business clock that is moved forward makes no call arrive sooner.
 pub const NO_EFFECT_AFTER: Duration = Duration::seconds(90);
 
 /// When an attempt that had no effect is made again: 1, 2, 4 … at most 60 minutes later.
@@ -425,7 +427,7 @@ fn failed_or_no_effect(
 /// A lookup that shows nothing new, long enough after the call was sent, proves that the call had no effect.
 fn had_no_effect(attempt: &AttemptView, asked_at: DateTime<Utc>) -> bool {
     attempt
-        .sent_at
+        .real_sent_at
         .is_some_and(|sent_at| asked_at - sent_at >= NO_EFFECT_AFTER)
 }
 

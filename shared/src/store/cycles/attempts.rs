@@ -108,7 +108,8 @@ pub async fn attempt_order(conn: &mut PgConnection, firm: FirmId, id: AttemptId)
 /// # Errors
 /// When the database is away, or the attempt is no longer open.
 pub async fn mark_sent(conn: &mut PgConnection, firm: FirmId, id: AttemptId) -> Result<()> {
-    // The time of this statement and not of the transaction, which may have waited for the invoice.
+    // The time of this statement and not of the transaction, which may have waited for the invoice. The guard stamps the
+    // real time beside it.
     let done = sqlx::query!(
         "update payment_attempts set state = 'sent', sent_at = app.now() where firm_id = $1 and id = $2 and state = 'created'",
         firm.0,

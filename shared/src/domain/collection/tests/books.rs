@@ -22,7 +22,10 @@ pub fn money() -> Money {
 /// The rows of one cycle.
 #[derive(Clone, Debug)]
 pub struct Books {
+    /// Business time.
     pub now: DateTime<Utc>,
+    /// Real time: what [`Books::advance`] does not move.
+    pub real_now: DateTime<Utc>,
     pub cycle: CycleView,
     pub next: Option<NextAttempt>,
     pub attempts: Vec<AttemptView>,
@@ -37,6 +40,7 @@ impl Books {
     pub fn scheduled() -> Self {
         Self {
             now: start(),
+            real_now: start(),
             cycle: CycleView {
                 state: CycleState::Scheduled,
                 first_failed_at: None,
@@ -63,7 +67,7 @@ impl Books {
         books
     }
 
-    /// Writes the next attempt down, at the time it is due.
+    /// Writes the next attempt down, at the time it is due: the business clock is moved there.
     pub fn attempt(&mut self) {
         let next = self.next.take().expect("an attempt is due");
         assert!(matches!(
@@ -91,16 +95,16 @@ impl Books {
             trigger: next.trigger,
             state: AttemptState::Created,
             charge: None,
-            sent_at: None,
+            real_sent_at: None,
         });
         self.cycle.state = CycleState::InFlight;
     }
 
     pub fn send(&mut self) {
-        let now = self.now;
+        let real_now = self.real_now;
         let open = self.attempts.last_mut().expect("an attempt is written down");
         assert_eq!(open.state, AttemptState::Created);
-        (open.state, open.sent_at) = (AttemptState::Sent, Some(now));
+        (open.state, open.real_sent_at) = (AttemptState::Sent, Some(real_now));
     }
 
     /// Our call came back without a definite answer.
@@ -210,10 +214,19 @@ impl Books {
     }
 
     pub fn lookup(&self) -> Source {
-        Source::Lookup { asked_at: self.now }
+        Source::Lookup {
+            asked_at: self.real_now,
+        }
     }
 
+    /// Time passes.
     pub fn wait(&mut self, time: Duration) {
+        self.real_now += time;
+        self.advance(time);
+    }
+
+    /// `quittance clock advance`.
+    pub fn advance(&mut self, time: Duration) {
         self.now += time;
     }
 }

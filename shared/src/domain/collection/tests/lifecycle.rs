@@ -42,7 +42,10 @@ enum Op {
     Lookup,
     /// Stripe goes on with what is under way.
     Proceed,
+    /// Seconds pass.
     Wait(i64),
+    /// The business clock is moved forward by so many seconds.
+    Advance(i64),
     ReplaceCard,
     SwitchOff,
     CancelIntent,
@@ -190,6 +193,7 @@ impl Life {
             Op::Lookup => self.look_up(),
             Op::Proceed => self.stripe.proceed(),
             Op::Wait(seconds) => self.books.wait(Duration::seconds(*seconds)),
+            Op::Advance(seconds) => self.books.advance(Duration::seconds(*seconds)),
             Op::ReplaceCard => self.books.replace_card(),
             Op::SwitchOff => self.books.cancel(),
             Op::CancelIntent => self.stripe.cancel(),
@@ -239,7 +243,7 @@ impl Life {
                 let Source::Lookup { asked_at } = source else {
                     panic!("{source:?} proves no lack of effect")
                 };
-                assert!(asked_at - attempt.sent_at.expect("sent") >= NO_EFFECT_AFTER);
+                assert!(asked_at - attempt.real_sent_at.expect("sent") >= NO_EFFECT_AFTER);
                 if let Some(next) = &self.books.next {
                     assert_eq!((next.step, next.trigger), (attempt.step, attempt.trigger));
                 }
@@ -325,6 +329,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Lookup),
         4 => Just(Op::Proceed),
         4 => (1_i64..400).prop_map(Op::Wait),
+        2 => (1_i64..100_000).prop_map(Op::Advance),
         2 => Just(Op::ReplaceCard),
         1 => Just(Op::SwitchOff),
         1 => Just(Op::CancelIntent),

@@ -285,6 +285,17 @@ fn a_lookup_right_after_the_call_waits() {
 }
 
 #[test]
+fn b15_a_business_clock_that_is_moved_proves_nothing() {
+    let mut books = Books::sent();
+    books.lose_answer();
+    books.advance(Duration::days(30));
+    let lookup = books.lookup();
+    let quiet = snapshot(IntentStatus::RequiresPaymentMethod);
+    assert!(books.see(&quiet, lookup).is_nothing());
+    assert_eq!(books.attempts[0].state, AttemptState::Unknown);
+}
+
+#[test]
 fn nothing_is_concluded_about_an_attempt_that_was_not_sent() {
     let mut books = Books::scheduled();
     books.attempt();
