@@ -67,8 +67,8 @@ impl Settings {
             database_url: config::database_url("DATABASE_URL")?,
             webhook_secrets: webhook_secrets()?,
             mode: config::stripe_mode(key.as_ref())?,
-            addr: config::parsed("INGRESS_ADDR", any_host(8080))?,
-            admin_addr: config::parsed("INGRESS_ADMIN_ADDR", any_host(9080))?,
+            addr: config::listen_address("INGRESS_ADDR", any_host(8080))?,
+            admin_addr: config::listen_address("INGRESS_ADMIN_ADDR", any_host(9080))?,
             tolerance: config::seconds("WEBHOOK_TOLERANCE_SECS", 300, 1..=86_400)?,
             shutdown_grace: config::seconds("SHUTDOWN_GRACE_SECS", 25, 1..=3_600)?,
             max_in_flight: number("INGRESS_MAX_IN_FLIGHT", 256, 1..=10_000)?,
@@ -80,13 +80,9 @@ impl Settings {
     }
 }
 
-fn number(name: &'static str, default: usize, bounds: RangeInclusive<usize>) -> Result<usize, Error> {
-    let number = config::parsed(name, default)?;
-    if bounds.contains(&number) {
-        return Ok(number);
-    }
-    let fault = format!("{number} is not within {} to {}", bounds.start(), bounds.end());
-    Err(Error::Malformed { name, fault })
+fn number(name: &'static str, default: u64, bounds: RangeInclusive<u64>) -> Result<usize, Error> {
+    let number = config::number(name, default, bounds)?;
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
 }
 
 fn webhook_secrets() -> Result<Vec<SecretString>, Error> {

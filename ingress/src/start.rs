@@ -34,7 +34,7 @@ const MAX_ADMIN_CONNECTIONS: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A port is taken, or an address is not ours.
-    #[error("{name} cannot be listened on ({addr}): {source}")]
+    #[error("{name} cannot be listened on ({addr}): {source}: give another address")]
     Bind {
         /// The variable.
         name: &'static str,

@@ -3,9 +3,10 @@
 //! Each secret may also come from a file (`NAME_FILE`). A missing or malformed setting stops the program with one
 //! line that names it; secrets are never printed.
 
-use std::{fmt::Debug, str::FromStr, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgConnectOptions;
 
 /// What is wrong with the environment, in one line that names the variable and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +28,7 @@ pub enum Error {
         fault: String,
     },
     /// `NAME_FILE` points to something that cannot be read.
-    #[error("{name}_FILE cannot be read ({path}): {source}")]
+    #[error("{name}_FILE cannot be read ({path}): {source}: name a file that this program may read")]
     File {
         /// The variable without `_FILE`.
         name: &'static str,
@@ -61,7 +62,7 @@ pub fn secret(name: &'static str) -> Result<Option<SecretString>, Error> {
         (None, Some(path)) => match std::fs::read_to_string(&path) {
             Ok(text) if text.trim().is_empty() => Err(Error::Malformed {
                 name,
-                fault: format!("the file {path} is empty"),
+                fault: format!("the file {path} is empty: put the value there"),
             }),
             Ok(text) => Ok(Some(SecretString::from(text.trim().to_owned()))),
             Err(source) => Err(Error::File { name, path, source }),
@@ -96,28 +97,45 @@ where
     }
 }
 
-/// A whole number of seconds within bounds.
+/// A whole number within bounds, or none when the variable is absent.
 ///
 /// # Errors
 /// When it is no whole number, or out of bounds.
-pub fn seconds(
-    name: &'static str,
-    default: u64,
-    bounds: std::ops::RangeInclusive<u64>,
-) -> Result<Duration, Error> {
-    let secs: u64 = parsed(name, default)?;
-    if bounds.contains(&secs) {
-        Ok(Duration::from_secs(secs))
-    } else {
-        Err(Error::Malformed {
-            name,
-            fault: format!(
-                "{secs} is not within {} to {} seconds",
-                bounds.start(),
-                bounds.end()
-            ),
-        })
-    }
+pub fn optional_number(name: &'static str, bounds: RangeInclusive<u64>) -> Result<Option<u64>, Error> {
+    let Some(text) = var(name) else { return Ok(None) };
+    let number = text.trim().parse().ok().filter(|number| bounds.contains(number));
+    number.map(Some).ok_or_else(|| Error::Malformed {
+        name,
+        fault: format!("give a whole number from {} to {}", bounds.start(), bounds.end()),
+    })
+}
+
+/// A whole number within bounds.
+///
+/// # Errors
+/// When it is no whole number, or out of bounds.
+pub fn number(name: &'static str, default: u64, bounds: RangeInclusive<u64>) -> Result<u64, Error> {
+    Ok(optional_number(name, bounds)?.unwrap_or(default))
+}
+
+/// A whole number of seconds within bounds.
+///
+/// # Errors
+/// As [`number`].
+pub fn seconds(name: &'static str, default: u64, bounds: RangeInclusive<u64>) -> Result<Duration, Error> {
+    number(name, default, bounds).map(Duration::from_secs)
+}
+
+/// Where to listen.
+///
+/// # Errors
+/// When it is no IP address with a port.
+pub fn listen_address(name: &'static str, default: SocketAddr) -> Result<SocketAddr, Error> {
+    let Some(text) = var(name) else { return Ok(default) };
+    text.trim().parse().map_err(|_| Error::Malformed {
+        name,
+        fault: format!("give an IP address with a port, such as {default}"),
+    })
 }
 
 /// `DATABASE_URL` of this program, or another variable of the same kind.
@@ -129,31 +147,40 @@ pub fn database_url(name: &'static str) -> Result<SecretString, Error> {
         name,
         "give the Postgres URL of this program's login, postgres://user:password@host/db",
     )?;
-    if url.expose_secret().starts_with("postgres://") || url.expose_secret().starts_with("postgresql://") {
-        Ok(url)
+    let text = url.expose_secret();
+    let fault = if !(text.starts_with("postgres://") || text.starts_with("postgresql://")) {
+        "it does not start with postgres://"
+    } else if PgConnectOptions::from_str(text).is_err() {
+        // What exactly is wrong is not repeated: it may quote the password.
+        "it is no usable Postgres URL: give postgres://user:password@host/db, special characters as %XX"
     } else {
-        Err(Error::Malformed {
-            name,
-            fault: "it does not start with postgres://".into(),
-        })
-    }
+        return Ok(url);
+    };
+    Err(Error::Malformed {
+        name,
+        fault: fault.into(),
+    })
 }
 
 /// `REDIS_URL`.
 ///
 /// # Errors
-/// When it is absent or no `redis://` or `rediss://` URL.
+/// When it is absent or no `redis://` URL.
 pub fn redis_url() -> Result<SecretString, Error> {
     let name = "REDIS_URL";
     let url = required_secret(name, "give the URL of Redis 6.2 or newer, redis://host:6379/0")?;
-    if url.expose_secret().starts_with("redis://") || url.expose_secret().starts_with("rediss://") {
-        Ok(url)
+    let text = url.expose_secret();
+    let fault = if text.starts_with("redis://") {
+        return Ok(url);
+    } else if text.starts_with("rediss://") {
+        "it asks for TLS, which is not there yet: give redis://host:6379/0, over a private network"
     } else {
-        Err(Error::Malformed {
-            name,
-            fault: "it does not start with redis:// or rediss://".into(),
-        })
-    }
+        "it does not start with redis://"
+    };
+    Err(Error::Malformed {
+        name,
+        fault: fault.into(),
+    })
 }
 
 /// Which of Stripe's two worlds a program works in. Objects of one never mix with the other's.
@@ -188,19 +215,24 @@ impl FromStr for Mode {
 /// The mode that a secret key belongs to, by its prefix.
 ///
 /// # Errors
-/// When the prefix is none of Stripe's.
+/// When the prefix is none of Stripe's, or there is nothing behind it.
 pub fn mode_of_key(key: &SecretString) -> Result<Mode, Error> {
     let key = key.expose_secret();
-    if key.starts_with("sk_test_") || key.starts_with("rk_test_") {
-        Ok(Mode::Test)
-    } else if key.starts_with("sk_live_") || key.starts_with("rk_live_") {
-        Ok(Mode::Live)
-    } else {
-        Err(Error::Malformed {
-            name: "STRIPE_SECRET_KEY",
-            fault: "it starts with none of sk_test_, sk_live_, rk_test_, rk_live_".into(),
-        })
-    }
+    let after = |prefixes: [&str; 2]| prefixes.iter().find_map(|prefix| key.strip_prefix(prefix));
+    let (test, live) = (after(["sk_test_", "rk_test_"]), after(["sk_live_", "rk_live_"]));
+    let fault = match (test, live) {
+        (Some(""), _) | (_, Some("")) => "it is only a prefix: give the whole key",
+        (Some(_), _) => return Ok(Mode::Test),
+        (_, Some(_)) => return Ok(Mode::Live),
+        (None, None) if key.starts_with("pk_") => {
+            "it is a publishable key: give the secret key, sk_test_… or sk_live_…"
+        }
+        (None, None) => "it starts with none of sk_test_, sk_live_, rk_test_, rk_live_",
+    };
+    Err(Error::Malformed {
+        name: "STRIPE_SECRET_KEY",
+        fault: fault.into(),
+    })
 }
 
 /// `STRIPE_MODE`, or the mode of the key; both must agree.
@@ -219,7 +251,8 @@ pub fn stripe_mode(key: Option<&SecretString>) -> Result<Mode, Error> {
     match (stated, by_key) {
         (Some(stated), Some(by_key)) if stated != by_key => Err(Error::Malformed {
             name: "STRIPE_MODE",
-            fault: "it contradicts the prefix of STRIPE_SECRET_KEY".into(),
+            fault: "it contradicts the prefix of STRIPE_SECRET_KEY: leave it out, or give the other key"
+                .into(),
         }),
         (Some(mode), _) | (None, Some(mode)) => Ok(mode),
         (None, None) => Err(Error::Missing {

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use tests::world::{World, WorldOptions};
+use serde_json::{Value, json};
+use tests::world::{World, WorldOptions, event};
 use tokio::time::Instant;
 
 use crate::{
@@ -77,4 +78,71 @@ async fn load_p4_redis_is_emptied_and_stopped_under_load_and_nothing_is_lost_or_
         world.count("select count(*) from payment_attempts").await,
         i64::try_from(payers.len()).unwrap()
     );
+}
+
+#[tokio::test]
+async fn p4_what_is_started_while_redis_is_away_loses_nothing_and_works_when_redis_is_back() {
+    let mut world = World::start(WorldOptions {
+        workers: 0,
+        ingress: false,
+        ..WorldOptions::default()
+    })
+    .await;
+    world.redis.stop().await.unwrap();
+    // To the ingress it is nothing: this waits until it is ready.
+    world.start_ingress().await;
+    let worker = world.begin_worker();
+    let leaver = world.begin_worker();
+    for started in [worker, leaver] {
+        world
+            .until_worker_says(started, "/startupz", 200, RESUMES_WITHIN)
+            .await;
+    }
+
+    let told = world
+        .until_worker_says(worker, "/readyz", 503, RESUMES_WITHIN)
+        .await;
+    let checks = serde_json::from_str::<Value>(&told).unwrap()["checks"].clone();
+    assert_eq!(checks["redis"]["ok"], false, "{told}");
+    for unconcerned in ["database", "heartbeat", "scheduler", "not_draining"] {
+        assert_eq!(checks[unconcerned]["ok"], true, "{unconcerned}: {told}");
+    }
+    assert_eq!(world.worker_admin(worker, "/livez").await.0, 200);
+    let printed = world.workers[worker].output();
+    let says = printed.matches("Redis of REDIS_URL cannot be reached").count();
+    assert_eq!(says, 1, "{printed}");
+    assert!(printed.contains(" waits for Redis, admin http://"), "{printed}");
+
+    // All that comes now is taken in, and waits.
+    let payers = Payer::crowd("acme", 10);
+    cast::enter(&world, &payers, &[]).await;
+    for n in 0..5 {
+        let product = json!({ "object": "product", "id": format!("prod_{n}") });
+        world.deliver(&event("product.created", product)).await;
+    }
+    assert_eq!(world.count(FINISHED).await, 0);
+    assert!(world.count(OPEN).await >= 15);
+    // A worker that never saw Redis stops as cleanly as any other.
+    assert_eq!(world.sigterm(leaver).await, 0);
+
+    world.redis.start().await.unwrap();
+    let back = Instant::now();
+    world.until(OPEN, 0, RESUMES_WITHIN).await;
+    world
+        .until_worker_says(worker, "/readyz", 200, RESUMES_WITHIN)
+        .await;
+    eprintln!(
+        "ready with all work done {:?} after Redis was back",
+        back.elapsed()
+    );
+    world.settle().await;
+    let count = i64::try_from(payers.len()).unwrap();
+    assert_eq!(
+        world.sim.captured_minor("usd").await.unwrap(),
+        count * AMOUNT_MINOR
+    );
+    for table in ["payments", "payment_attempts"] {
+        assert_eq!(world.count(&format!("select count(*) from {table}")).await, count);
+    }
+    deliveries::assert_every_event_ended(&world).await;
 }

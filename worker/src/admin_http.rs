@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use redis::aio::ConnectionManager;
 use serde_json::{Map, Value, json};
 use shared::store::{
     self, Db,
@@ -18,9 +19,12 @@ use shared::store::{
 };
 use tokio::{net::TcpListener, time::timeout};
 
-use crate::{metrics::Metrics, queue::health::Health};
+use crate::{
+    metrics::Metrics,
+    queue::{health::Health, lane},
+};
 
-/// A probe that waits longer than this for the database has its answer.
+/// A probe that waits longer than this for the database or for Redis has its answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the probes look at.
@@ -28,6 +32,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Probes {
     /// The database.
     pub db: Db,
+    /// Redis.
+    pub redis: ConnectionManager,
     /// The loops.
     pub health: Health,
     /// The counters.
@@ -61,6 +67,7 @@ type Check = (String, Result<(), String>);
 async fn ready(State(probes): State<Probes>) -> Response {
     let mut checks = vec![
         check("database", database(&probes.db).await),
+        check("redis", redis(&probes.redis).await),
         pulse("heartbeat", probes.health.heartbeat.is_alive()),
         pulse("scheduler", probes.health.scheduler.is_alive()),
         check(
@@ -119,6 +126,13 @@ async fn database(db: &Db) -> Result<(), String> {
         Ok(Ok(SchemaState::Current | SchemaState::Ahead { .. })) => Ok(()),
         Ok(Ok(SchemaState::Behind { have, want })) => Err(format!("schema {have} is older than {want}")),
         Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+async fn redis(redis: &ConnectionManager) -> Result<(), String> {
+    match timeout(PROBE_TIMEOUT, lane::greet(redis)).await {
+        Ok(greeted) => greeted.map_err(|error| error.to_string()),
         Err(_) => Err("no answer in time".to_owned()),
     }
 }

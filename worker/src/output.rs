@@ -8,6 +8,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use shared::{config, store};
 
+use crate::stripe::ConfigError;
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -137,6 +139,12 @@ impl Failure {
 
 impl From<config::Error> for Failure {
     fn from(error: config::Error) -> Self {
+        Self::new("configuration", error.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
         Self::new("configuration", error.to_string())
     }
 }
@@ -296,6 +304,13 @@ mod tests {
         };
         let failure = Failure::from(refused);
         assert_eq!((failure.exit, failure.code), (Exit::Refused, "refused"));
+        let overlap = store::Error::Refused {
+            code: "23P01".into(),
+            message: "billed already".into(),
+        };
+        let failure = Failure::from(overlap);
+        assert_eq!(failure.exit, Exit::Refused);
+        assert_eq!(failure.to_text(), "error: billed already\n");
         let away = store::Error::Unavailable(sqlx::Error::PoolTimedOut);
         let failure = Failure::from(away);
         assert_eq!(
@@ -304,13 +319,6 @@ mod tests {
         );
     }
 
-        let overlap = store::Error::Refused {
-            code: "23P01".into(),
-            message: "billed already".into(),
-        };
-        let failure = Failure::from(overlap);
-        assert_eq!(failure.exit, Exit::Refused);
-        assert_eq!(failure.to_text(), "error: billed already\n");
     #[test]
     fn a_failure_lists_each_fault_with_its_path() {
         let failure = Failure::new("invalid_import", "2 faults; nothing was imported").with_details(vec![

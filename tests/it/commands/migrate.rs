@@ -1,6 +1,9 @@
 //! `migrate`: an empty database becomes ours; one that is behind or ahead is told apart.
 
-use tests::world::{Binaries, Cli, Database, Login, Server};
+use tests::world::{Binaries, Cli, Database, Login, Server, World, WorldOptions};
+
+use super::{COMMANDS, assert_said, run};
+use crate::acme;
 
 /// A database without schema, and the command as its owner and its worker would run it.
 struct Empty {
@@ -48,15 +51,88 @@ async fn a_schema_that_is_behind_is_found_brought_up_and_then_current() {
 }
 
 #[tokio::test]
-async fn a_schema_that_is_ahead_is_left_alone_and_used() {
+async fn a_schema_that_lacks_the_newest_migration_is_refused_by_every_program_in_one_line() {
     let empty = empty().await;
     empty.cli.json(&["migrate"]).await.unwrap();
+    let newest: i64 =
+        sqlx::query_scalar("delete from _sqlx_migrations where version = (select max(version) from _sqlx_migrations) returning version")
+            .fetch_one(&empty.database.pool)
+            .await
+            .unwrap();
+    let (have, want) = (newest - 1, newest);
+    let cli = [
+        ("REDIS_URL", "redis://127.0.0.1:1/0"),
+        ("STRIPE_SECRET_KEY", "sk_test_1"),
+        ("WORKER_ADMIN_ADDR", "127.0.0.1:0"),
+    ]
+    .into_iter()
+    .fold(empty.cli.clone(), |cli, (name, value)| {
+        cli.with_env(name, Some(value))
+    });
+    for args in COMMANDS {
+        let message = format!(
+            "the database has schema version {have}, this build needs {want}: run `quittance migrate`"
+        );
+        assert_said(&run(&cli, args).await, &message, &args);
+    }
+    let checked = cli.run(&["migrate", "--check"]).await.unwrap();
+    assert_eq!(checked.code, 3, "{checked}");
+    assert_eq!(
+        checked.stdout,
+        format!("schema version {have}, 1 migration(s) missing: run `quittance migrate`\n")
+    );
+    let doctor = cli.run(&["doctor", "--json"]).await.unwrap();
+    assert_eq!(doctor.code, 3, "{doctor}");
+    let checks = doctor.json().unwrap()["checks"].clone();
+    let schema = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["name"] == "schema");
+    let schema = schema.unwrap();
+    assert_eq!(schema["ok"], false);
+    assert_eq!(schema["do"], "run `quittance migrate`");
+}
+
+#[tokio::test]
+async fn a_schema_that_is_ahead_stops_no_program() {
+    let mut world = World::start(WorldOptions {
+        workers: 0,
+        ingress: false,
+        ..WorldOptions::default()
+    })
+    .await;
+    add_later_migration(&world.db).await;
+    world.start_ingress().await;
+    let worker = world.add_worker().await;
+    let printed = world.workers[worker].output();
+    assert!(
+        printed.contains("the database's schema is newer than this build knows"),
+        "{printed}"
+    );
+    acme::open_accounts(&world, &[("globex", &[])]).await;
+    acme::bill(&world, &["globex"], "usd", "100.00").await;
+    world.settle().await;
+    acme::assert_outcomes(&world, &[("globex", "paid succeeded: auto 0 succeeded")]).await;
+    let events = "select count(*) from stripe_events where state = 'applied'";
+    assert!(world.count(events).await > 0);
+}
+
+/// As a newer build would have left it.
+async fn add_later_migration(db: &sqlx::PgPool) {
     sqlx::query(
         "insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (9999, 'later', true, '', 0)",
     )
-    .execute(&empty.database.pool)
+    .execute(db)
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_schema_that_is_ahead_is_left_alone_and_used() {
+    let empty = empty().await;
+    empty.cli.json(&["migrate"]).await.unwrap();
+    add_later_migration(&empty.database.pool).await;
     for args in [&["migrate", "--check"][..], &["migrate"]] {
         assert_eq!(empty.cli.json(args).await.unwrap()["state"], "ahead");
     }

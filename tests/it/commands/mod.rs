@@ -8,7 +8,9 @@ mod lists;
 mod migrate;
 
 use serde_json::{Value, json};
-use tests::world::{World, WorldOptions};
+use std::time::Duration;
+
+use tests::world::{Cli, CliOutput, World, WorldOptions};
 
 /// No programs of ours but the command.
 async fn bare() -> World {
@@ -48,3 +50,40 @@ fn with(changes: &[(&str, Value)]) -> Value {
     }
     document
 }
+
+/// A worker that does not stop at start would run for ever.
+const START: Duration = Duration::from_secs(30);
+
+async fn run(cli: &Cli, args: &[&str]) -> CliOutput {
+    tokio::time::timeout(START, cli.run(args)).await.unwrap().unwrap()
+}
+
+/// It ended with 1, and with this one line.
+fn assert_said(ended: &CliOutput, message: &str, of: &dyn std::fmt::Debug) {
+    assert_eq!(ended.stderr, format!("error: {message}\n"), "{of:?}: {ended}");
+    assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{of:?}: {ended}");
+    assert!(
+        !ended.stderr.contains("hush"),
+        "{of:?}: a secret was printed: {ended}"
+    );
+}
+
+/// Every program of `quittance` that works on a migrated database, in one or two of its forms.
+const COMMANDS: [&[&str]; 16] = [
+    &["worker"],
+    &["import", "-"],
+    &["generate-package-invoices", "--dry-run"],
+    &["generate-package-invoices", "--no-wait"],
+    &["process-recurring-charges", "--dry-run"],
+    &["process-recurring-charges", "--no-wait"],
+    &["invoice", "list"],
+    &["invoice", "show", "x"],
+    &["client", "autopay", "on", "x"],
+    &["client", "payment-method", "add", "x", "pm_1"],
+    &["events", "list"],
+    &["events", "show", "x"],
+    &["jobs", "list"],
+    &["clock", "show"],
+    &["clock", "advance", "1d"],
+    &["clock", "reset"],
+];

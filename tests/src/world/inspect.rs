@@ -100,6 +100,25 @@ impl World {
         )
     }
 
+    /// Polls a worker's admin port until it answers to `path` with `status`; returns the body.
+    ///
+    /// # Panics
+    /// When it does not within `limit`.
+    pub async fn until_worker_says(&self, worker: usize, path: &str, status: u16, limit: Duration) -> String {
+        let deadline = Instant::now() + limit;
+        loop {
+            let answer = get(self.worker_admin_ports[worker], path).await;
+            match answer {
+                Ok((found, body)) if found == status => return body,
+                _ => assert!(
+                    Instant::now() < deadline,
+                    "after {limit:?} {path} gives {answer:?}, not {status}"
+                ),
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Polls a worker's metrics until the one of this name, labels included, is at least `wanted`.
     ///
     /// # Panics

@@ -26,6 +26,15 @@ impl World {
         self.workers.len() - 1
     }
 
+    /// Starts one more worker and does not wait for it: something that it needs is away. Returns its index.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    pub fn begin_worker(&mut self) -> usize {
+        must("the worker does not start", self.spawn_worker());
+        self.workers.len() - 1
+    }
+
     /// Starts the ingress (again), on the same port.
     ///
     /// # Panics

@@ -2,8 +2,6 @@
 //!
 //! What is being collected follows in the same transaction, exactly as in an import.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 use shared::{
     domain::collection::Asked,
@@ -18,10 +16,10 @@ use shared::{
 };
 use uuid::Uuid;
 
-use super::{find::find_client, open_db, operator};
+use super::{connect::stripe_client, find::find_client, open_db, operator};
 use crate::{
     output::{Exit, Failure, Format},
-    stripe::{self, Client, Limiter, StripeConfig},
+    stripe::{self, Client},
 };
 
 /// Arguments of `client`.
@@ -101,14 +99,18 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
         Command::Autopay(AutopayCommand::On { client, .. } | AutopayCommand::Off { client, .. })
         | Command::PaymentMethod(MethodCommand::Add { client, .. }) => client.clone(),
     };
+    let question = match &args.command {
+        Command::PaymentMethod(MethodCommand::Add { payment_method, .. }) => {
+            Some((stripe_client()?, payment_method))
+        }
+        Command::Autopay(_) => None,
+    };
     let db = open_db().await?;
     let (firm, client) = find_client(&db, &reference).await?;
     // Stripe is asked before a transaction is open.
-    let card = match &args.command {
-        Command::PaymentMethod(MethodCommand::Add { payment_method, .. }) => {
-            Some(fetch(payment_method).await?)
-        }
-        Command::Autopay(_) => None,
+    let card = match question {
+        Some((stripe, payment_method)) => Some(fetch(&stripe, payment_method).await?),
+        None => None,
     };
     let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
     let mut tx = db.firm(firm).await?;
@@ -200,13 +202,7 @@ async fn usable(
     }
 }
 
-async fn fetch(id: &str) -> Result<stripe::PaymentMethod, Failure> {
-    let settings =
-        StripeConfig::from_env().map_err(|fault| Failure::new("configuration", fault.to_string()))?;
-    let client = settings
-        .rates_from_env()
-        .and_then(|rates| Client::new(&settings, Limiter::local(rates), Arc::new(())))
-        .map_err(|fault| Failure::new("configuration", fault.to_string()))?;
+async fn fetch(client: &Client, id: &str) -> Result<stripe::PaymentMethod, Failure> {
     match client.payment_method(id).await {
         Ok(method) => Ok(method),
         Err(stripe::Error::NotFound { .. }) => Err(Failure::not_found(format!(

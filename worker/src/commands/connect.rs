@@ -1,6 +1,6 @@
 //! How a command reaches the database, and in whose name it acts there.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
@@ -14,7 +14,10 @@ use shared::{
 
 use sqlx::{Connection, PgConnection};
 
-use crate::output::Failure;
+use crate::{
+    output::Failure,
+    stripe::{Client, ConfigError, Limiter, StripeConfig},
+};
 
 /// How long to look for the reason why the database does not answer.
 const LOOK: Duration = Duration::from_secs(3);
@@ -24,21 +27,21 @@ const LOOK: Duration = Duration::from_secs(3);
 /// # Errors
 /// When the variable is missing or malformed, the database is away or its schema is behind.
 pub async fn open_db() -> Result<Db, Failure> {
-    open_db_with(&DbOptions::command("quittance")).await
+    let url = config::database_url("DATABASE_URL")?;
+    open_db_at(&url, &DbOptions::command("quittance")).await
 }
 
-/// Like [`open_db`], for a program that needs a pool of its own size.
+/// Like [`open_db`], for a program that has read its environment already and needs a pool of its own size.
 ///
 /// # Errors
 /// As [`open_db`].
-pub async fn open_db_with(options: &DbOptions) -> Result<Db, Failure> {
-    let url = config::database_url("DATABASE_URL")?;
-    let db = match Db::connect(&url, options).await {
-        Err(store::Error::Unavailable(_)) => return Err(unreachable(&url).await),
-        connected => connected?,
+pub async fn open_db_at(url: &SecretString, options: &DbOptions) -> Result<Db, Failure> {
+    let db = match Db::connect(url, options).await {
+        Err(store::Error::Unavailable(_)) => return Err(unreachable(url).await),
+        connected => connected.map_err(refused)?,
     };
     let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
-    match migrations::check(&mut conn).await? {
+    match migrations::check(&mut conn).await.map_err(refused)? {
         SchemaState::Current => {}
         SchemaState::Behind { have, want } => {
             return Err(Failure::new(
@@ -69,11 +72,35 @@ pub fn stripe_mode() -> Result<Option<Mode>, Failure> {
     }
 }
 
+/// The boundary to Stripe for a command, which asks a few questions and takes its own share of the rate.
+///
+/// # Errors
+/// When a setting is missing or malformed; nothing is connected to yet.
+pub fn stripe_client() -> Result<Client, ConfigError> {
+    let settings = StripeConfig::from_env()?;
+    let limiter = Limiter::local(settings.rates_from_env()?);
+    Client::new(&settings, limiter, Arc::new(()))
+}
+
+/// It answered, and refused: wrong password, unknown database, no privilege.
+fn refused(error: store::Error) -> Failure {
+    let store::Error::Other(fault) = &error else {
+        return error.into();
+    };
+    Failure::new(
+        "database_refused",
+        format!(
+            "Postgres refuses this login ({}): check DATABASE_URL, and `quittance migrate --grant worker=LOGIN`",
+            store::error::reason(fault)
+        ),
+    )
+}
+
 /// Why the database cannot be reached: the pool only says that it waited, a single connection says what for.
 async fn unreachable(url: &SecretString) -> Failure {
     let direct = tokio::time::timeout(LOOK, PgConnection::connect(url.expose_secret())).await;
     let reason = match direct {
-        Ok(Err(fault)) => fault.to_string(),
+        Ok(Err(fault)) => store::error::reason(&fault),
         Ok(Ok(_)) => "it is back now, try again".to_owned(),
         Err(_) => "no answer".to_owned(),
     };

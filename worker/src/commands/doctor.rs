@@ -3,7 +3,7 @@
 //! Each check says what it looked at, how it came out and what to do. It changes nothing, and goes on after a failure as
 //! far as it can: one run shows everything that is wrong.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -16,9 +16,10 @@ use shared::{
     },
 };
 
+use super::connect;
 use crate::{
     output::{Exit, Failure, Format},
-    stripe::{Client, Limiter, StripeConfig, WebhookEndpoint},
+    stripe::WebhookEndpoint,
 };
 
 /// Arguments of `doctor`.
@@ -386,11 +387,7 @@ async fn server_version(url: &str) -> Result<String, String> {
 }
 
 async fn stripe(report: &mut Report) {
-    let client = StripeConfig::from_env().and_then(|settings| {
-        let limiter = Limiter::local(settings.rates_from_env()?);
-        Client::new(&settings, limiter, Arc::new(()))
-    });
-    let client = match client {
+    let client = match connect::stripe_client() {
         Ok(client) => client,
         Err(error) => {
             return report.fail(

@@ -1,10 +1,12 @@
 //! `quittance worker`: runs jobs until it is told to stop. Any number of replicas.
 //!
-//! Starting is strict: what is missing is said in one line. Stopping is kind: SIGTERM drains, a second one ends it.
+//! Starting is strict: what is missing is said in one line, before anything is connected to. Redis alone may be away: the
+//! worker starts, is not ready, and works once Redis is there. Stopping is kind: SIGTERM drains, a second one ends it.
 
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use secrecy::ExposeSecret;
+use redis::aio::ConnectionManager;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use shared::{
     config::{self, Mode},
@@ -28,10 +30,10 @@ use crate::{
         lane,
         pool::{Drained, Pool, Settings},
     },
-    stripe::{self, Limiter, StripeConfig},
+    stripe::{self, ConfigError, Limiter, Rates, StripeConfig},
 };
 
-/// Redis must answer within this at start.
+/// How long Redis is waited for at start, before the worker says that it is away and goes on.
 const REDIS_START: Duration = Duration::from_secs(5);
 
 /// Connections to Postgres: the loops need a few, and at most half of the slots are inside a statement at a time.
@@ -51,9 +53,12 @@ pub struct Args {
 
 /// What the environment says.
 struct Environment {
+    database_url: SecretString,
+    redis_url: SecretString,
+    redis: ConnectionManager,
     stripe: StripeConfig,
     mode: Mode,
-    redis_url: secrecy::SecretString,
+    rates: Rates,
     lease: Duration,
     grace: Duration,
     admin: SocketAddr,
@@ -61,20 +66,22 @@ struct Environment {
 
 impl Environment {
     fn read() -> Result<Self, Failure> {
-        let stripe = StripeConfig::from_env().map_err(configuration)?;
+        let database_url = config::database_url("DATABASE_URL")?;
+        let redis_url = config::redis_url()?;
+        let redis = lane::connect(redis_url.expose_secret()).map_err(ConfigError::Redis)?;
+        let stripe = StripeConfig::from_env()?;
         Ok(Self {
-            mode: config::stripe_mode(Some(&stripe.secret_key))?,
+            database_url,
+            redis_url,
+            redis,
+            mode: stripe.mode()?,
+            rates: stripe.rates_from_env()?,
             stripe,
-            redis_url: config::redis_url()?,
             lease: config::seconds("JOB_LEASE_SECS", 15, 5..=300)?,
             grace: config::seconds("SHUTDOWN_GRACE_SECS", 25, 0..=3600)?,
-            admin: config::parsed("WORKER_ADMIN_ADDR", SocketAddr::from(([0, 0, 0, 0], 9081)))?,
+            admin: config::listen_address("WORKER_ADMIN_ADDR", SocketAddr::from(([0, 0, 0, 0], 9081)))?,
         })
     }
-}
-
-fn configuration(error: impl std::fmt::Display) -> Failure {
-    Failure::new("configuration", error.to_string())
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -95,33 +102,22 @@ pub async fn run(args: Args, format: Format) -> Result<Exit, Failure> {
     let mut stop = Stop::listen()?;
 
     let metrics = Arc::new(Metrics::new().map_err(|e| Failure::new("internal", e.to_string()))?);
-    let db = connect::open_db_with(&options(&identity)).await?;
-    claim_mode(&db, environment.mode).await?;
-    let redis = timeout(REDIS_START, lane::connect(environment.redis_url.expose_secret()))
-        .await
-        .map_err(|_| "no answer in time".to_owned())
-        .and_then(|connected| connected.map_err(|e| e.to_string()))
-        .map_err(|e| {
-            Failure::new(
-                "redis_unavailable",
-                format!("cannot reach Redis (REDIS_URL): {e}"),
-            )
-        })?;
-    let limiter = Limiter::shared(
-        environment.redis_url.expose_secret(),
-        environment.stripe.rates_from_env().map_err(configuration)?,
-    )
-    .map_err(|e| Failure::new("configuration", e.to_string()))?;
-    let client = stripe::Client::new(&environment.stripe, limiter, metrics.clone())
-        .map_err(|e| Failure::new("configuration", e.to_string()))?;
-
+    let limiter = Limiter::shared(environment.redis_url.expose_secret(), environment.rates)?;
+    let client = stripe::Client::new(&environment.stripe, limiter, metrics.clone())?;
     let listener = admin_http::bind(environment.admin).await.map_err(|e| {
         Failure::new(
             "configuration",
-            format!("cannot listen on WORKER_ADMIN_ADDR {}: {e}", environment.admin),
+            format!(
+                "WORKER_ADMIN_ADDR cannot be listened on ({}): {e}: give another address",
+                environment.admin
+            ),
         )
     })?;
     let admin = listener.local_addr().unwrap_or(environment.admin);
+    let db = connect::open_db_at(&environment.database_url, &options(&identity)).await?;
+    claim_mode(&db, environment.mode).await?;
+    let redis = await_redis(&environment.redis).await?;
+
     let cx = Context {
         db: db.clone(),
         stripe: Arc::new(client),
@@ -133,18 +129,31 @@ pub async fn run(args: Args, format: Format) -> Result<Exit, Failure> {
         lease: environment.lease,
         grace: environment.grace,
     };
-    let pool = Pool::start(cx, jobs::register(Registry::new()), redis, settings).await?;
+    let pool = Pool::start(
+        cx,
+        jobs::register(Registry::new()),
+        environment.redis.clone(),
+        settings,
+    )
+    .await?;
     tokio::spawn(admin_http::serve(
         listener,
         Probes {
             db,
+            redis: environment.redis,
             health: pool.health.clone(),
             metrics,
         },
     ));
-    let ready = json!({ "worker": identity.id, "admin": format!("http://{admin}") });
-    format.show(&ready, |_| {
-        format!("quittance worker {} ready, admin http://{admin}", identity.id)
+    let started = json!({
+        "worker": identity.id, "admin": format!("http://{admin}"), "redis": redis.as_str(),
+    });
+    format.show(&started, |_| {
+        let state = match redis {
+            Redis::Reachable => "ready",
+            Redis::Away => "waits for Redis",
+        };
+        format!("quittance worker {} {state}, admin http://{admin}", identity.id)
     })?;
 
     stop.requested().await;
@@ -162,6 +171,43 @@ pub async fn run(args: Args, format: Format) -> Result<Exit, Failure> {
         }
         () = stop.requested() => Err(Failure::new("interrupted", "stopped at once by a second signal")),
     }
+}
+
+/// Whether Redis is there at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Redis {
+    Reachable,
+    Away,
+}
+
+impl Redis {
+    fn as_str(self) -> &'static str {
+        match self {
+            Redis::Reachable => "reachable",
+            Redis::Away => "away",
+        }
+    }
+}
+
+/// Greets Redis. One that is away is no reason not to start: it may be away at any time later too, heartbeat and
+/// schedules need Postgres only, and the relays go on as soon as it is back.
+///
+/// # Errors
+/// When it answers and refuses this login: waiting mends no password.
+async fn await_redis(redis: &ConnectionManager) -> Result<Redis, Failure> {
+    let reason = match timeout(REDIS_START, lane::greet(redis)).await {
+        Ok(Ok(())) => return Ok(Redis::Reachable),
+        Ok(Err(error)) if lane::is_refusal(&error) => {
+            return Err(Failure::new(
+                "redis_refused",
+                format!("Redis refuses this login ({error}): check user and password in REDIS_URL"),
+            ));
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer".to_owned(),
+    };
+    tracing::warn!("Redis of REDIS_URL cannot be reached ({reason}): no job is run until it is back");
+    Ok(Redis::Away)
 }
 
 fn options(identity: &Identity) -> DbOptions {

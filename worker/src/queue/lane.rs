@@ -52,19 +52,33 @@ struct Dispatch {
     job: JobId,
 }
 
-/// Connects to Redis; the connection mends itself later on.
+/// A connection to Redis that is made when it is first used, and made again whenever it breaks: Redis may be away now and
+/// at any time. To be called inside a Tokio runtime.
 ///
 /// # Errors
-/// When it cannot be reached now.
-pub async fn connect(url: &str) -> redis::RedisResult<ConnectionManager> {
+/// When the URL is malformed.
+pub fn connect(url: &str) -> redis::RedisResult<ConnectionManager> {
     let config = ConnectionManagerConfig::new()
         .set_response_timeout(Some(RESPONSE_TIMEOUT))
         .set_connection_timeout(Some(CONNECTION_TIMEOUT))
         .set_max_delay(LONGEST_PAUSE)
         .set_number_of_retries(1);
-    redis::Client::open(url)?
-        .get_connection_manager_with_config(config)
-        .await
+    ConnectionManager::new_lazy_with_config(redis::Client::open(url)?, config)
+}
+
+/// Asks Redis whether it is there.
+///
+/// # Errors
+/// When it is not, or refuses.
+pub async fn greet(redis: &ConnectionManager) -> redis::RedisResult<()> {
+    redis::cmd("PING").query_async(&mut redis.clone()).await
+}
+
+/// Whether Redis is there and does not take this login, which no waiting mends.
+#[must_use]
+pub fn is_refusal(error: &redis::RedisError) -> bool {
+    error.kind() == redis::ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
 }
 
 fn storage(redis: ConnectionManager, queue: Queue) -> RedisStorage<Dispatch> {

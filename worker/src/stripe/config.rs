@@ -3,7 +3,13 @@ use std::time::Duration;
 
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
-use shared::config::{Mode, mode_of_key};
+use shared::config::{Mode, mode_of_key, stripe_mode};
+
+/// What an origin is.
+const NO_ORIGIN: &str = "give an origin such as http://127.0.0.1:12111, without a path";
+
+/// Bounds of `STRIPE_RATE_PER_SEC`: nobody has agreed on more with Stripe.
+const RATE_PER_SEC: std::ops::RangeInclusive<u64> = 1..=10_000;
 
 /// Stripe's own origin, used unless `STRIPE_API_BASE` names another.
 const STRIPE_ORIGIN: &str = "https://api.stripe.com";
@@ -37,8 +43,8 @@ pub enum ConfigError {
     /// The HTTP client could not be set up, for instance because the machine has no CA certificates.
     #[error("cannot set up HTTPS to Stripe (are the system's CA certificates installed?): {0}")]
     Http(#[source] reqwest::Error),
-    /// The Redis URL is unusable.
-    #[error("REDIS_URL is malformed: {0}")]
+    /// The Redis URL is unusable. The fault is not repeated: it may quote the password.
+    #[error("REDIS_URL is malformed: it is no usable Redis URL: give redis://user:password@host:6379/0")]
     Redis(#[source] redis::RedisError),
 }
 
@@ -48,29 +54,34 @@ pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 const TIMEOUT_SECS: std::ops::RangeInclusive<u64> = 1..=LONGEST_TIMEOUT.as_secs();
 
 impl StripeConfig {
-    /// Reads `STRIPE_SECRET_KEY`, `STRIPE_API_BASE` and `STRIPE_TIMEOUT_SECS`.
+    /// Reads `STRIPE_SECRET_KEY`, `STRIPE_MODE`, `STRIPE_API_BASE` and `STRIPE_TIMEOUT_SECS`.
     ///
     /// # Errors
-    /// When one is missing or malformed.
+    /// When one is missing or malformed, or key and mode contradict each other.
     pub fn from_env() -> Result<Self, ConfigError> {
         let secret_key = shared::config::required_secret(
             "STRIPE_SECRET_KEY",
             "give the secret key, sk_test_… or sk_live_…",
         )?;
         let api_base = match std::env::var("STRIPE_API_BASE") {
-            Ok(text) if !text.trim().is_empty() => {
-                Some(text.trim().parse().map_err(|_| ConfigError::ApiBase {
-                    fault: "it is no URL",
-                })?)
-            }
+            Ok(text) if !text.trim().is_empty() => Some(
+                text.trim()
+                    .parse()
+                    .map_err(|_| ConfigError::ApiBase { fault: NO_ORIGIN })?,
+            ),
             _ => None,
         };
         let timeout = shared::config::seconds("STRIPE_TIMEOUT_SECS", 20, TIMEOUT_SECS)?;
-        Ok(Self {
+        let settings = Self {
             secret_key,
             api_base,
             timeout,
-        })
+        };
+        // Judged now, so that nothing is connected to by a program that cannot go on.
+        stripe_mode(Some(&settings.secret_key))?;
+        settings.authorization()?;
+        settings.origin()?;
+        Ok(settings)
     }
 
     /// Requests per second over all workers: `STRIPE_RATE_PER_SEC`, or what Stripe allows in this mode.
@@ -78,10 +89,11 @@ impl StripeConfig {
     /// # Errors
     /// When it is malformed.
     pub fn rates_from_env(&self) -> Result<super::Rates, ConfigError> {
-        let configured: u32 = shared::config::parsed("STRIPE_RATE_PER_SEC", 0)?;
+        let configured = shared::config::optional_number("STRIPE_RATE_PER_SEC", RATE_PER_SEC)?;
+        let configured = configured.and_then(|rate| u32::try_from(rate).ok());
         Ok(super::Rates::of(
             self.mode()?,
-            std::num::NonZeroU32::new(configured),
+            configured.and_then(std::num::NonZeroU32::new),
         ))
     }
 
@@ -103,12 +115,15 @@ impl StripeConfig {
         let fault = |fault| Err(ConfigError::ApiBase { fault });
         match base.scheme() {
             "https" => {}
-            "http" if self.mode()? == Mode::Live => return fault("a live key is only ever sent over https"),
+            "http" if self.mode()? == Mode::Live => {
+                return fault("a live key is only ever sent over https: give an https:// origin");
+            }
             "http" => {}
             _ => return fault("it starts with neither http:// nor https://"),
         }
-        if base.path() != "/" || base.query().is_some() || base.fragment().is_some() {
-            return fault("give an origin such as http://127.0.0.1:12111, without a path");
+        let is_origin = base.path() == "/" && base.query().is_none() && base.fragment().is_none();
+        if !is_origin || !base.username().is_empty() || base.password().is_some() {
+            return fault(NO_ORIGIN);
         }
         Ok(base.as_str().trim_end_matches('/').to_owned())
     }
@@ -155,6 +170,7 @@ mod tests {
             "http://127.0.0.1:12111/v1",
             "ftp://127.0.0.1/",
             "https://api.stripe.com/?a=1",
+            "http://user:hush@127.0.0.1:12111",
         ] {
             let refused = config("sk_test_1", Some(base)).origin().unwrap_err();
             assert!(
@@ -171,7 +187,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "STRIPE_API_BASE is malformed: a live key is only ever sent over https"
+            "STRIPE_API_BASE is malformed: a live key is only ever sent over https: give an https:// origin"
         );
     }
 

@@ -30,7 +30,7 @@ mod client_tests;
 mod test_server;
 
 pub use client::{Call, Client, CreateIntent, WebhookEndpoint};
-pub use config::{LONGEST_TIMEOUT, StripeConfig};
+pub use config::{ConfigError, LONGEST_TIMEOUT, StripeConfig};
 pub use error::{Class, Decline, Error};
 pub use key::IdempotencyKey;
 pub use limiter::{Limiter, Rates};

@@ -110,7 +110,7 @@ impl Bench {
                 Db::from_pool(worker_pool(&database, connections).await),
                 worker_id,
             );
-            let redis = lane::connect(&redis_url).await.unwrap();
+            let redis = lane::connect(&redis_url).unwrap();
             Pool::start(cx, kinds::registry(), redis, settings).await.unwrap()
         });
         let pool = std::thread::spawn(|| futures::executor::block_on(started).unwrap())

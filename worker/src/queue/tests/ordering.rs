@@ -96,7 +96,7 @@ async fn an_early_delivery_is_put_back_and_costs_no_attempt() {
     bench.until("select count(*) from waiting", 1).await;
     // The lane brings the second one although the first is running.
     let mut early = crate::queue::lane::Sender::new(
-        crate::queue::lane::connect(&bench.redis_url()).await.unwrap(),
+        crate::queue::lane::connect(&bench.redis_url()).unwrap(),
         Queue::Charges,
     );
     early.push(&[ids[1]]).await.unwrap();
