@@ -9,7 +9,7 @@ use shared::{
     domain::collection::{AttemptState, ChargeDecision, CycleState, decide_charge},
     ids::{FirmId, InvoiceId, JobId},
     store::{
-        Db,
+        self, Db,
         cycles::{self, AttemptReport},
         jobs,
     },
@@ -17,7 +17,7 @@ use shared::{
 use uuid::Uuid;
 
 use super::{
-    firms::{FirmLabel, chosen_firms},
+    firms::{FailedFirm, FirmLabel, chosen_firms, exit_after, failed_text, label_of},
     open_db,
     wait::{Ended, WaitArgs, pause, wait_for},
 };
@@ -55,7 +55,7 @@ struct WouldCharge {
 #[derive(Debug, Serialize)]
 struct Skipped {
     invoice: InvoiceId,
-    reason_code: &'static str,
+    reason_code: String,
 }
 
 /// Runs `process-recurring-charges`.
@@ -87,7 +87,7 @@ pub async fn run(args: Args, format: Format) -> Result<Exit, Failure> {
         if charged.iter().all(is_settled) {
             break charged;
         }
-        pause(&db, started, args.wait, "outcomes").await?;
+        pause(&db, started, args.wait, "charges").await?;
     };
     conclude(&ended, &charged, &firms, run_id, format)
 }
@@ -106,40 +106,61 @@ async fn dry_run(
     as_of: DateTime<Utc>,
     format: Format,
 ) -> Result<Exit, Failure> {
-    let (mut would, mut skipped) = (Vec::new(), Vec::new());
+    let (mut would, mut skipped, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for firm in firms {
-        let mut tx = db.firm(firm.id).await?;
-        for cycle in cycles::due_or_stuck(&mut tx, firm.id, as_of).await? {
-            let reason = match cycle.state {
-                CycleState::Scheduled | CycleState::RetryWait => {
-                    let facts = cycles::charge_facts(&mut tx, firm.id, cycle.id).await?;
-                    match decide_charge(&facts, as_of).0 {
-                        ChargeDecision::Charge { amount, step, .. } => {
-                            would.push(WouldCharge {
-                                invoice: cycle.invoice,
-                                amount_minor: amount.minor(),
-                                currency: amount.currency().as_str().to_owned(),
-                                attempt_number: step,
-                            });
-                            continue;
-                        }
-                        other => other.reason_code(),
-                    }
-                }
-                other => other.as_str(),
-            };
-            skipped.push(Skipped {
-                invoice: cycle.invoice,
-                reason_code: reason,
-            });
+        match plan(db, firm.id, as_of).await {
+            Ok(planned) => {
+                would.extend(planned.0);
+                skipped.extend(planned.1);
+            }
+            Err(fault) => failed.push(firm.failed(fault)?),
         }
     }
-    let document = json!({"dry_run": true, "as_of": as_of, "would_charge": would, "skipped": skipped});
-    format.show(&document, |_| dry_text(&would, &skipped))?;
-    Ok(Exit::Done)
+    let document = json!({
+        "dry_run": true, "as_of": as_of, "would_charge": would, "skipped": skipped, "failed": failed,
+    });
+    format.show(&document, |_| dry_text(&would, &skipped, &failed))?;
+    Ok(exit_after(failed.len(), firms.len()))
 }
 
-fn dry_text(would: &[WouldCharge], skipped: &[Skipped]) -> String {
+/// What of one firm would be charged, and what would not.
+async fn plan(
+    db: &Db,
+    firm: FirmId,
+    as_of: DateTime<Utc>,
+) -> store::Result<(Vec<WouldCharge>, Vec<Skipped>)> {
+    let (mut would, mut skipped) = (Vec::new(), Vec::new());
+    let mut tx = db.firm(firm).await?;
+    for cycle in cycles::due_or_stuck(&mut tx, firm, as_of).await? {
+        let reason = match cycle.state {
+            CycleState::Scheduled | CycleState::RetryWait => {
+                let facts = cycles::charge_facts(&mut tx, firm, cycle.id).await?;
+                match decide_charge(&facts, as_of).0 {
+                    ChargeDecision::Charge { amount, step, .. } => {
+                        would.push(WouldCharge {
+                            invoice: cycle.invoice,
+                            amount_minor: amount.minor(),
+                            currency: amount.currency().as_str().to_owned(),
+                            attempt_number: step,
+                        });
+                        continue;
+                    }
+                    other => other.reason_code().to_owned(),
+                }
+            }
+            // What stopped it says more than that it is stopped.
+            CycleState::Paused => cycle.reason.unwrap_or_else(|| cycle.state.to_string()),
+            other => other.as_str().to_owned(),
+        };
+        skipped.push(Skipped {
+            invoice: cycle.invoice,
+            reason_code: reason,
+        });
+    }
+    Ok((would, skipped))
+}
+
+fn dry_text(would: &[WouldCharge], skipped: &[Skipped], failed: &[FailedFirm]) -> String {
     let mut text = format!("would charge {} invoice(s)\n", would.len());
     if !would.is_empty() {
         let rows: Vec<Vec<String>> = would
@@ -158,7 +179,7 @@ fn dry_text(would: &[WouldCharge], skipped: &[Skipped]) -> String {
     if !skipped.is_empty() {
         let rows: Vec<Vec<String>> = skipped
             .iter()
-            .map(|s| vec![s.invoice.to_string(), s.reason_code.to_owned()])
+            .map(|s| vec![s.invoice.to_string(), s.reason_code.clone()])
             .collect();
         text.push_str(&format!(
             "skipped {}\n{}",
@@ -166,6 +187,7 @@ fn dry_text(would: &[WouldCharge], skipped: &[Skipped]) -> String {
             table(&["INVOICE", "REASON"], &rows)
         ));
     }
+    text.push_str(&failed_text(failed));
     text
 }
 
@@ -211,15 +233,13 @@ fn conclude(
         .iter()
         .map(|c| json!({"invoice": c.invoice, "attempt_number": c.step, "state": c.state}))
         .collect();
-    let failed: Vec<Value> = ended
+    let failed: Vec<FailedFirm> = ended
         .iter()
         .filter(|e| e.state == "discarded")
-        .map(|e| {
-            let firm = firms
-                .iter()
-                .find(|f| Some(f.id) == e.firm)
-                .map(|f| f.label.clone());
-            json!({"firm": firm, "job": e.id, "message": e.last_error})
+        .map(|e| FailedFirm {
+            firm: label_of(firms, e.firm),
+            job: Some(e.id),
+            message: e.last_error.clone().unwrap_or_else(|| e.state.clone()),
         })
         .collect();
     format.show(
@@ -233,18 +253,9 @@ fn conclude(
                     .collect();
                 text.push_str(&table(&["INVOICE", ">ATTEMPT", "STATE"], &rows));
             }
-            for failure in &failed {
-                text.push_str(&format!(
-                    "FAILED {}\n",
-                    failure["message"].as_str().unwrap_or_default()
-                ));
-            }
+            text.push_str(&failed_text(&failed));
             text
         },
     )?;
-    Ok(match failed.len() {
-        0 => Exit::Done,
-        n if n < ended.len() => Exit::PartlyFailed,
-        _ => Exit::Error,
-    })
+    Ok(exit_after(failed.len(), ended.len()))
 }

@@ -1,11 +1,12 @@
 //! The firms that a command is about: one that was named, or all.
 
+use serde::Serialize;
 use shared::{
-    ids::FirmId,
+    ids::{FirmId, JobId},
     store::{self, Db},
 };
 
-use crate::output::Failure;
+use crate::output::{Exit, Failure};
 
 /// A firm and what people call it.
 #[derive(Clone, Debug)]
@@ -44,8 +45,66 @@ pub async fn chosen_firms(db: &Db, named: Option<&str>) -> Result<Vec<FirmLabel>
     let mut firms = Vec::new();
     for id in ids {
         let mut tx = db.firm(id).await?;
-        let label = store::generation::firm_context(&mut tx, id).await?.label;
+        let label = sqlx::query_scalar!(
+            r#"select coalesce(external_id, id::text) as "label!" from firms where id = $1"#,
+            id.0
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(store::Error::from)?;
         firms.push(FirmLabel { id, label });
     }
     Ok(firms)
+}
+
+/// A firm for which a command could not do what it did for the others.
+#[derive(Clone, Debug, Serialize)]
+pub struct FailedFirm {
+    /// What people call it.
+    pub firm: String,
+    /// Its job, where it came that far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+    /// Why.
+    pub message: String,
+}
+
+impl FirmLabel {
+    /// Takes a fault as this firm's own, so that it does not stop the others (A-07).
+    ///
+    /// # Errors
+    /// When the database is away: that is nobody's own.
+    pub fn failed(&self, fault: store::Error) -> Result<FailedFirm, Failure> {
+        if fault.is_transient() {
+            return Err(fault.into());
+        }
+        Ok(FailedFirm {
+            firm: self.label.clone(),
+            job: None,
+            message: fault.to_string(),
+        })
+    }
+}
+
+/// What people call one of these firms.
+pub fn label_of(firms: &[FirmLabel], id: Option<FirmId>) -> String {
+    let known = firms.iter().find(|firm| Some(firm.id) == id);
+    known.map_or_else(|| "unknown".to_owned(), |firm| firm.label.clone())
+}
+
+/// One line for each.
+pub fn failed_text(failed: &[FailedFirm]) -> String {
+    failed
+        .iter()
+        .map(|failed| format!("FAILED {}: {}\n", failed.firm, failed.message))
+        .collect()
+}
+
+/// How a command ends that tried `all` things, of which so many failed.
+pub fn exit_after(failed: usize, all: usize) -> Exit {
+    match failed {
+        0 => Exit::Done,
+        some if some < all => Exit::PartlyFailed,
+        _ => Exit::Error,
+    }
 }

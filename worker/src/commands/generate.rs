@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use serde_json::{Value, json};
 use shared::{
     domain::generate::{Approval, plan_hash},
-    ids::{FirmId, JobId},
+    ids::JobId,
     store::{
         Db,
         audit::Cause,
@@ -14,7 +14,7 @@ use shared::{
 use uuid::Uuid;
 
 use super::{
-    firms::{FirmLabel, chosen_firms},
+    firms::{FailedFirm, FirmLabel, chosen_firms, exit_after, failed_text, label_of},
     open_db,
     wait::{Ended, WaitArgs, wait_for},
 };
@@ -62,44 +62,54 @@ pub async fn run(args: Args, format: Format) -> Result<Exit, Failure> {
     };
     let run_id = Uuid::now_v7();
     let cause = Cause::command(run_id);
-    let mut plans = Vec::new();
-    for firm in &firms {
-        plans.push(dry_run(&db, firm.id, order, &cause).await?);
+    let (mut plans, mut failed) = (Vec::new(), Vec::new());
+    for firm in firms {
+        match dry_run(&db, firm.id, order, &cause).await {
+            Ok(plan) => plans.push((firm, plan)),
+            // What cannot be planned cannot be billed either.
+            Err(fault) => failed.push(firm.failed(fault)?),
+        }
     }
-    let all: Vec<_> = plans.iter().flat_map(|p| p.items.clone()).collect();
+    let all: Vec<_> = plans.iter().flat_map(|(_, plan)| plan.items.clone()).collect();
     let hash = plan_hash(&all);
     if args.dry_run {
-        return show_plan(plans, &hash, format);
+        return show_plan(plans, &failed, &hash, format);
     }
     if let Some(expected) = args.expect_plan.as_ref().filter(|expected| **expected != hash) {
         let message =
             format!("the plan has changed: expected {expected}, it is {hash} now; look at --dry-run again");
         return Err(Failure::refused("plan_changed", message));
     }
-    let jobs = enqueue(&db, &args, &firms, &plans, run_id).await?;
+    let jobs = enqueue(&db, &args, &plans, run_id).await?;
     if args.wait.no_wait {
         format.show(
-            &json!({"run_id": run_id, "plan_hash": hash, "enqueued": jobs}),
-            |_| format!("enqueued {} job(s), run {run_id}", jobs.len()),
+            &json!({"run_id": run_id, "plan_hash": hash, "enqueued": jobs, "failed": failed}),
+            |_| {
+                format!(
+                    "enqueued {} job(s), run {run_id}\n{}",
+                    jobs.len(),
+                    failed_text(&failed)
+                )
+            },
         )?;
-        return Ok(Exit::Done);
+        return Ok(exit_after(failed.len(), failed.len() + jobs.len()));
     }
     let ended = wait_for(&db, &jobs, args.wait, format, "invoice runs").await?;
-    conclude(ended, &firms, run_id, &hash, format)
+    let firms: Vec<FirmLabel> = plans.into_iter().map(|(firm, _)| firm).collect();
+    conclude(ended, &firms, failed, run_id, &hash, format)
 }
 
 /// One job per firm, so that one firm's fault does not stop the others.
 async fn enqueue(
     db: &Db,
     args: &Args,
-    firms: &[FirmLabel],
-    plans: &[Report],
+    plans: &[(FirmLabel, Report)],
     run_id: Uuid,
 ) -> Result<Vec<JobId>, Failure> {
     let mut tx = db.plain().await?;
     let now = tx.now();
     let mut ids = Vec::new();
-    for (firm, plan) in firms.iter().zip(plans) {
+    for (firm, plan) in plans {
         let expect = args.expect_plan.as_ref().map(|_| plan_hash(&plan.items));
         let payload = json!({"firm_id": firm.id, "as_of": args.as_of, "expect_plan": expect, "catch_up": args.catch_up});
         let job = NewJob::new(
@@ -118,23 +128,31 @@ async fn enqueue(
     Ok(ids)
 }
 
-fn show_plan(plans: Vec<Report>, hash: &str, format: Format) -> Result<Exit, Failure> {
+fn show_plan(
+    plans: Vec<(FirmLabel, Report)>,
+    failed: &[FailedFirm],
+    hash: &str,
+    format: Format,
+) -> Result<Exit, Failure> {
+    let exit = exit_after(failed.len(), failed.len() + plans.len());
     let bills: Vec<Bill> = plans
         .iter()
-        .flat_map(|p| {
-            p.bills.iter().map(|b| Bill {
+        .flat_map(|(_, plan)| {
+            plan.bills.iter().map(|b| Bill {
                 invoice: None,
                 ..b.clone()
             })
         })
         .collect();
-    let skipped: Vec<Skip> = plans.into_iter().flat_map(|p| p.skipped).collect();
-    let document = json!({"dry_run": true, "plan_hash": hash, "would_create": bills, "skipped": skipped});
-    format.show(&document, |_| plan_text(&bills, &skipped, hash))?;
-    Ok(Exit::Done)
+    let skipped: Vec<Skip> = plans.into_iter().flat_map(|(_, plan)| plan.skipped).collect();
+    let document = json!({
+        "dry_run": true, "plan_hash": hash, "would_create": bills, "skipped": skipped, "failed": failed,
+    });
+    format.show(&document, |_| plan_text(&bills, &skipped, failed, hash))?;
+    Ok(exit)
 }
 
-fn plan_text(bills: &[Bill], skipped: &[Skip], hash: &str) -> String {
+fn plan_text(bills: &[Bill], skipped: &[Skip], failed: &[FailedFirm], hash: &str) -> String {
     let rows: Vec<Vec<String>> = bills
         .iter()
         .map(|b| {
@@ -156,6 +174,7 @@ fn plan_text(bills: &[Bill], skipped: &[Skip], hash: &str) -> String {
         ));
     }
     text.push_str(&skipped_text(skipped));
+    text.push_str(&failed_text(failed));
     text.push_str(&format!(
         "plan {hash}\nrun it: quittance generate-package-invoices --expect-plan {hash}\n"
     ));
@@ -186,16 +205,11 @@ fn skipped_text(skipped: &[Skip]) -> String {
 fn conclude(
     ended: Vec<Ended>,
     firms: &[FirmLabel],
+    mut failed: Vec<FailedFirm>,
     run_id: Uuid,
     hash: &str,
     format: Format,
 ) -> Result<Exit, Failure> {
-    let label = |id: Option<FirmId>| {
-        firms
-            .iter()
-            .find(|f| Some(f.id) == id)
-            .map_or_else(|| "unknown".to_owned(), |f| f.label.clone())
-    };
     if ended
         .iter()
         .any(|e| e.state == "canceled" && e.last_error.as_deref() == Some("plan_changed"))
@@ -205,7 +219,7 @@ fn conclude(
             .iter()
             .filter(|e| e.state == "canceled")
             .map(|e| Detail {
-                path: label(e.firm),
+                path: label_of(firms, e.firm),
                 message: "plan_changed".into(),
             })
             .collect();
@@ -220,30 +234,25 @@ fn conclude(
             .collect()
     };
     let (created, skipped) = (list("created"), list("skipped"));
-    let failed: Vec<Value> = ended
-        .iter()
-        .filter(|e| e.state != "completed")
-        .map(|e| json!({"firm": label(e.firm), "message": e.last_error.clone().unwrap_or_else(|| e.state.clone())}))
-        .collect();
+    let tried = failed.len() + ended.len();
+    failed.extend(
+        ended
+            .iter()
+            .filter(|e| e.state != "completed")
+            .map(|e| FailedFirm {
+                firm: label_of(firms, e.firm),
+                job: Some(e.id),
+                message: e.last_error.clone().unwrap_or_else(|| e.state.clone()),
+            }),
+    );
     let document = json!({"run_id": run_id, "plan_hash": hash, "created": created, "skipped": skipped, "failed": failed});
     format.show(&document, |_| {
-        let mut text = format!(
-            "created {} invoice(s), skipped {}, run {run_id}\n",
+        format!(
+            "created {} invoice(s), skipped {}, run {run_id}\n{}",
             created.len(),
-            skipped.len()
-        );
-        for failure in &failed {
-            text.push_str(&format!(
-                "FAILED {}: {}\n",
-                failure["firm"].as_str().unwrap_or_default(),
-                failure["message"].as_str().unwrap_or_default()
-            ));
-        }
-        text
+            skipped.len(),
+            failed_text(&failed)
+        )
     })?;
-    Ok(match failed.len() {
-        0 => Exit::Done,
-        n if n < ended.len() => Exit::PartlyFailed,
-        _ => Exit::Error,
-    })
+    Ok(exit_after(failed.len(), tried))
 }

@@ -78,13 +78,15 @@ pub async fn wait_for(
 pub async fn pause(db: &Db, started: Instant, args: WaitArgs, what: &str) -> Result<(), Failure> {
     if started.elapsed() >= Duration::from_secs(args.wait_secs) {
         let message = format!(
-            "{what} not finished after {} s; they stay enqueued: run it again to see how they ended",
+            "{what} not finished after {} s; they stay enqueued and go on by themselves: see `quittance jobs list`",
             args.wait_secs
         );
         return Err(Failure::try_again("still_running", message));
     }
     if started.elapsed() >= WORKER_GRACE && !worker_alive(db).await? {
-        let message = format!("no worker is running: start `quittance worker`; the {what} stay enqueued");
+        let message = format!(
+            "no worker is running: start `quittance worker`; the {what} stay enqueued and are done then"
+        );
         return Err(Failure::try_again("no_worker", message));
     }
     tokio::time::sleep(EVERY).await;

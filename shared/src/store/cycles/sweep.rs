@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A cycle as a list shows it: due now, or waiting for something that a sweep cannot give it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveCycle {
     /// The cycle.
     pub id: CycleId,
@@ -23,6 +23,8 @@ pub struct LiveCycle {
     pub invoice: InvoiceId,
     /// Where it stands.
     pub state: CycleState,
+    /// Why, where the state alone does not say.
+    pub reason: Option<String>,
     /// Counts changes.
     pub version: i32,
 }
@@ -37,7 +39,7 @@ pub async fn due_or_stuck(
     as_of: DateTime<Utc>,
 ) -> Result<Vec<LiveCycle>> {
     sqlx::query!(
-        "select id, invoice_id, state, version from collection_cycles
+        "select id, invoice_id, state, state_reason, version from collection_cycles
          where firm_id = $1 and ((state in ('scheduled', 'retry_wait') and next_attempt_at <= $2)
             or state in ('action_required', 'method_required', 'unknown', 'paused', 'in_flight'))
          order by next_attempt_at nulls last, id",
@@ -52,6 +54,7 @@ pub async fn due_or_stuck(
             id: CycleId(r.id),
             invoice: InvoiceId(r.invoice_id),
             state: parse(&r.state)?,
+            reason: r.state_reason,
             version: r.version,
         })
     })
