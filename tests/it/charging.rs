@@ -63,6 +63,55 @@ async fn s14_generated_invoices_are_charged_in_their_own_currency_and_too_small_
 }
 
 #[tokio::test]
+async fn s14_an_invoice_below_stripes_minimum_is_never_charged_and_says_why() {
+    let world = World::start(WorldOptions::default()).await;
+    acme::bill_by_hand_only(&world).await;
+    acme::open_accounts(&world, &[("penny", &[])]).await;
+    let mut document = acme::document(&["penny"]);
+    document["engagements"] = json!([{
+        "external_id": "penny-work", "client": "penny", "pricing_mode": "package", "currency": "usd", "package_fee": "0.30",
+        "package_fee_schedule": "annual", "period_anchor": "anniversary", "starts_on": acme::today(&world).await,
+        "signed": true,
+    }]);
+    world.import(&document).await;
+    let planned = world.json(&["generate-package-invoices", "--dry-run"]).await;
+    assert_eq!(
+        planned["would_create"][0]["warnings"][0]["message"],
+        "0.30 USD is less than the 0.50 USD that Stripe charges at least: it will not be collected by itself"
+    );
+    let run = world.json(&["generate-package-invoices"]).await;
+    let invoice = run["created"][0].as_str().unwrap();
+    world.settle().await;
+    acme::assert_outcomes(&world, &[("penny", "sent paused")]).await;
+    let shown = world.cli(&["invoice", "show", invoice]).await;
+    assert!(
+        shown
+            .stdout
+            .contains("\n  autopay       paused (amount_below_minimum)\n"),
+        "{shown}"
+    );
+    let told = world
+        .texts(
+            "select outcome || ' ' || reason_code || ' ' || (select p ->> 'value' from jsonb_array_elements(predicates) p
+                                                              where p ->> 'name' = 'amount_at_least_minimum')
+               from decisions where kind = 'charge'",
+        )
+        .await;
+    assert_eq!(told, ["hold amount_below_minimum 50"]);
+    let plan = world.json(&["process-recurring-charges", "--dry-run"]).await;
+    assert_eq!(plan["would_charge"], json!([]));
+    assert_eq!(plan["skipped"][0]["reason_code"], "amount_below_minimum");
+    acme::assert_nothing_is_due(&world).await;
+    assert!(acme::creations(&world, "penny").await.is_empty());
+    // It is owed all the same, and may be paid otherwise.
+    let owed = world.json(&["invoice", "show", invoice]).await;
+    assert_eq!(
+        (&owed["status"], &owed["open_minor"]),
+        (&json!("sent"), &json!(30))
+    );
+}
+
+#[tokio::test]
 async fn s2_money_that_is_processing_or_wants_the_customer_is_not_yet_paid() {
     let world = World::start(WorldOptions::default()).await;
     let clients = ["sepa", "bounced", "secure"];

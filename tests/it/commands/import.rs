@@ -88,46 +88,77 @@ async fn document_with_more_than_twenty_faults_lists_them_all_and_imports_nothin
     assert_eq!(world.count("select count(*) from audit_events").await, 0);
 }
 
+/// A fault: what is changed in a sound document, and the one thing that is said about it.
+type Fault = (&'static [(&'static str, &'static str)], &'static str);
+
+#[rustfmt::skip] // a table
+const FAULTS: &[Fault] = &[
+    (&[("/engagements/0/package_fee_schedule", "weekly")],
+     "$.engagements[0].package_fee_schedule: unknown cadence 'weekly': use monthly, quarterly, annual or one_time"),
+    (&[("/engagements/0/package_fee_schedule", "Monthly")],
+     "$.engagements[0].package_fee_schedule: unknown cadence 'Monthly': use monthly, quarterly, annual or one_time"),
+    (&[("/firms/0/currency", "xxx")],
+     "$.firms[0].currency: currency 'xxx' is not one that Stripe charges: use a three-letter code such as 'usd' or 'eur'"),
+    (&[("/engagements/0/currency", "dollars")],
+     "$.engagements[0].currency: currency 'dollars' is not one that Stripe charges: use a three-letter code such as 'usd' or 'eur'"),
+    (&[("/invoices/0/currency", "bgn")], "$.invoices[0].currency: currency 'bgn' is no longer charged by Stripe: use 'eur'"),
+    (&[("/engagements/0/currency", "jpy"), ("/engagements/0/hourly_rate", "150"), ("/engagements/0/package_fee", "1000.50")],
+     "$.engagements[0].package_fee: '1000.50' has too many decimals: jpy has 0"),
+    (&[("/engagements/0/currency", "kwd"), ("/engagements/0/package_fee", "1.2345")],
+     "$.engagements[0].package_fee: '1.2345' has too many decimals: kwd has 3"),
+    (&[("/engagements/0/currency", "kwd"), ("/engagements/0/package_fee", "1.234")],
+     "$.engagements[0].package_fee: '1.234' cannot be charged: Stripe charges kwd in steps of 10 minor units"),
+    (&[("/engagements/0/currency", "isk"), ("/engagements/0/package_fee", "10.50")],
+     "$.engagements[0].package_fee: '10.50' cannot be charged: Stripe charges isk in steps of 100 minor units"),
+    (&[("/invoices/0/lines/0/amount", "0.30")],
+     "$.invoices[0].lines: add up to 0.30 USD, below the minimum that Stripe charges (0.50 USD): leave autopay_opt_in off or raise the amount"),
+    (&[("/invoices/0/lines/0/amount", "10000000000.00")],
+     "$.invoices[0].lines[0].amount: '10000000000.00' usd is too large: Stripe takes at most 12 digits in minor units"),
+    (&[("/time_entries/0/engagement", "nothing")],
+     "$.time_entries[0].engagement: there is no engagement 'nothing', neither in the document nor in the database"),
+];
+
 #[tokio::test]
-async fn single_faults_say_what_would_be_right() {
+async fn a_single_fault_says_where_it_is_and_what_would_be_right() {
     let world = bare().await;
-    for (pointer, value, message) in [
-        (
-            "/engagements/0/package_fee_schedule",
-            "weekly",
-            "unknown cadence 'weekly': use monthly, quarterly, annual or one_time",
-        ),
-        (
-            "/invoices/0/currency",
-            "xxx",
-            "currency 'xxx' is not one that Stripe charges: use a three-letter code such as 'usd' or 'eur'",
-        ),
-        (
-            "/invoices/0/lines/0/amount",
-            "0.49",
-            "add up to 0.49 USD, below the minimum that Stripe charges (0.50 USD): leave autopay_opt_in off or raise the amount",
-        ),
-        (
-            "/invoices/0/client",
-            "nobody",
-            "there is no client 'nobody', neither in the document nor in the database",
-        ),
-    ] {
-        let refused = import(&world, &with(&[(pointer, json!(value))]).to_string()).await;
-        assert_eq!(refused.code, 1, "{refused}");
+    for (changes, message) in FAULTS {
+        let changes: Vec<(&str, Value)> = changes.iter().map(|(at, value)| (*at, json!(value))).collect();
+        let faulty = with(&changes).to_string();
+        let refused = world
+            .command()
+            .run_with_input(&["import", "-"], &faulty)
+            .await
+            .unwrap();
+        assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{refused}");
         assert_eq!(
-            refused.json().unwrap()["error"]["details"][0]["message"],
-            message,
-            "{refused}"
+            refused.stderr,
+            format!("error: the document has 1 fault; nothing was imported\n  {message}\n"),
         );
     }
     let refused = import(&world, "{\"firms\": [}").await;
     assert_eq!(refused.code, 1);
     assert_eq!(
-        refused.json().unwrap()["error"]["details"][0]["message"],
-        "is no JSON: expected value at line 1 column 12"
+        refused.json().unwrap()["error"]["details"],
+        json!([{"path": "$", "message": "is no JSON: expected value at line 1 column 12"}])
     );
     assert_eq!(world.count("select count(*) from firms").await, 0);
+}
+
+#[tokio::test]
+async fn an_invoice_below_stripes_minimum_is_imported_where_nobody_is_to_charge_it() {
+    let world = bare().await;
+    let small = with(&[
+        ("/invoices/0/lines/0/amount", json!("0.30")),
+        ("/invoices/0/autopay_opt_in", json!(false)),
+    ]);
+    let report = world.import(&small).await;
+    assert_eq!(report["invoices"]["created"], 1);
+    assert_eq!(report["collections_started"], 0);
+    let shown = world.json(&["invoice", "show", "legacy-1"]).await;
+    assert_eq!(
+        (&shown["open_minor"], &shown["autopay"]["state"]),
+        (&json!(30), &json!("none"))
+    );
 }
 
 #[tokio::test]

@@ -8,9 +8,9 @@ mod import;
 mod lists;
 mod migrate;
 
-use serde_json::{Value, json};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tests::world::{Cli, CliOutput, World, WorldOptions};
 
 /// No programs of ours but the command.
