@@ -448,7 +448,11 @@ async fn b13_a11_autopay_off_and_on_again_charges_nothing_at_once_and_never_more
 
 #[tokio::test]
 async fn b01_b13_collection_begins_again_only_when_the_old_intent_is_known_to_be_canceled() {
-    let world = World::start(WorldOptions::default()).await;
+    let world = World::start(WorldOptions {
+        stripe_timeout_secs: 60, // nobody gives up while the story goes on
+        ..WorldOptions::default()
+    })
+    .await;
     let clients = ["slow", "lost"];
     acme::open_accounts(
         &world,

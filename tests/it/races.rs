@@ -138,6 +138,37 @@ async fn b13_autopay_switched_off_and_on_over_an_unknown_outcome_charges_once() 
 }
 
 #[tokio::test]
+async fn b13_a_decline_that_comes_after_autopay_was_switched_off_counts_when_it_is_on_again() {
+    let world = World::start(WorldOptions {
+        stripe_timeout_secs: 60, // nobody gives up while the story goes on
+        ..WorldOptions::default()
+    })
+    .await;
+    acme::open_accounts(&world, &[("globex", &["insufficient_funds", "succeed"])]).await;
+    let hold = json!({ "path": "/v1/payment_intents/*/confirm", "kind": "hold_before" });
+    world.sim.fault(hold).await.unwrap();
+    acme::bill(&world, &["globex"], "usd", "1000.00").await;
+    world.until_held(1).await;
+    acme::switch_autopay(&world, "globex", Autopay::Off).await;
+    acme::switch_autopay(&world, "globex", Autopay::On).await;
+    // What is under way must come to its end first.
+    acme::assert_outcomes(&world, &[("globex", "sent canceled: auto 0 sent")]).await;
+    world.sim.release().await.unwrap();
+    world.settle().await;
+    acme::assert_outcomes(&world, &[("globex", "failed retry_wait: auto 0 declined")]).await;
+    assert_eq!(acme::confirmations(&world, "globex").await.len(), 1);
+    acme::go_to(
+        &world,
+        "(select max(first_failed_at) + interval '3 days' from collection_cycles)",
+    )
+    .await;
+    let paid = "paid succeeded: auto 0 declined, retry 1 succeeded";
+    acme::assert_outcomes(&world, &[("globex", paid)]).await;
+    assert_eq!(acme::intents(&world, "globex").await.len(), 2);
+    acme::assert_books_agree(&world).await;
+}
+
+#[tokio::test]
 async fn a_cards_update_waits_for_its_clients_invoices_before_it_touches_the_card() {
     let world = World::start(WorldOptions::default()).await;
     acme::open_accounts(&world, &[("globex", &["lost_card"])]).await;

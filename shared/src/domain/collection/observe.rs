@@ -478,14 +478,14 @@ fn declined(
     let classified = decline::classify(&failure.codes);
     let failed_at = failed_at(attempt, failure, now);
     let first_failed_at = cycle.first_failed_at.unwrap_or(failed_at);
-    let cycle = CycleView {
+    let failed = CycleView {
         first_failed_at: Some(first_failed_at),
         ..cycle.clone()
     };
     let change = match classified.class {
         DeclineClass::Soft => {
-            match retry_policy::next_step(&cycle.policy, attempt.step, first_failed_at, failed_at, now) {
-                NextStep::Retry { step, at } => cycle.wait_for_next(
+            match retry_policy::next_step(&failed.policy, attempt.step, first_failed_at, failed_at, now) {
+                NextStep::Retry { step, at } => failed.wait_for_next(
                     NextAttempt {
                         at,
                         step,
@@ -493,11 +493,12 @@ fn declined(
                     },
                     None,
                 ),
-                NextStep::Exhausted => cycle.change_to(CycleState::Exhausted, None),
+                NextStep::Exhausted => failed.change_to(CycleState::Exhausted, None),
             }
         }
-        DeclineClass::Hard => cycle.wait_for_client(CycleState::MethodRequired, None, now),
-        DeclineClass::Customer => cycle.wait_for_client(CycleState::ActionRequired, None, now),
+        DeclineClass::Hard => failed.wait_for_client(CycleState::MethodRequired, None, now),
+        DeclineClass::Customer => failed.wait_for_client(CycleState::ActionRequired, None, now),
+        // What says nothing about the card uses up no step, and no day of the policy either.
         DeclineClass::Check => cycle.change_to(CycleState::Paused, Some(CHECK_FOR_EXISTING_PAYMENT)),
         DeclineClass::Bug => cycle.change_to(CycleState::Paused, Some(REJECTED_REQUEST)),
     };

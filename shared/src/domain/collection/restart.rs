@@ -55,14 +55,12 @@ pub enum Restart {
 #[must_use]
 pub fn restart(history: &History, method: PaymentMethodId, now: DateTime<Utc>) -> Restart {
     let is_ours = |class| matches!(class, DeclineClass::Bug | DeclineClass::Check);
-    let steps = history
-        .failures
-        .iter()
-        .filter(|f| !is_ours(f.class))
-        .map(|f| f.step);
+    let failures = || history.failures.iter().filter(|f| !is_ours(f.class));
+    // an attempt that failed only after its cycle was given up left no mark on the cycle
+    let first_failed_at = history.first_failed_at.or(failures().next().map(|f| f.at));
     let cycle = CycleView {
         state: CycleState::Scheduled,
-        first_failed_at: history.first_failed_at,
+        first_failed_at,
         policy: history.policy.clone(),
         deadline: None,
     };
@@ -73,8 +71,9 @@ pub fn restart(history: &History, method: PaymentMethodId, now: DateTime<Utc>) -
     {
         return Restart::GoesOn(cycle.change_to(CycleState::Paused, Some(CHECK_FOR_EXISTING_PAYMENT)));
     }
-    let last = history.failures.iter().rev().find(|f| !is_ours(f.class));
-    let (Some(first_failed_at), Some(failed_step), Some(last)) = (history.first_failed_at, steps.max(), last)
+    let failed_step = failures().map(|f| f.step).max();
+    let (Some(first_failed_at), Some(failed_step), Some(last)) =
+        (first_failed_at, failed_step, failures().next_back())
     else {
         return Restart::Afresh;
     };
@@ -202,6 +201,20 @@ mod tests {
         assert_eq!(
             outcome(&other),
             (CycleState::RetryWait, Some((1, Trigger::MethodUpdated, 5)))
+        );
+    }
+
+    #[test]
+    fn what_failed_only_after_it_was_given_up_counts_all_the_same() {
+        let (history, method) = history(&[Soft]);
+        let unmarked = History {
+            first_failed_at: None,
+            ..history
+        };
+        let restarted = restart(&unmarked, method, day(1));
+        assert_eq!(
+            outcome(&restarted),
+            (CycleState::RetryWait, Some((1, Trigger::Retry, 3)))
         );
     }
 

@@ -92,6 +92,8 @@ mod tests {
     use super::{super::decide::tests::chargeable, *};
     use crate::{currency::Currency, domain::retry_policy::RetryPolicy, money::Money};
 
+    type Cause = fn(&mut ChargeFacts);
+
     fn now() -> DateTime<Utc> {
         "2026-03-10T03:00:00Z".parse().unwrap()
     }
@@ -109,7 +111,7 @@ mod tests {
     fn a_pause_ends_when_its_cause_is_gone_and_not_before() {
         let paused = cycle(CycleState::Paused);
         let small = Money::new(1, Currency::USD);
-        let causes: [(&str, fn(&mut ChargeFacts)); 4] = [
+        let causes: [(&str, Cause); 4] = [
             ("no_stripe_customer", |f| f.has_customer = false),
             ("invoice_fenced", |f| f.fenced_reason = Some("chargeback".into())),
             ("open_dispute", |f| f.open_chargeback = true),
