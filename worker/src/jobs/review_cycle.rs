@@ -11,7 +11,7 @@ use shared::{
     store::{Tx, audit::Cause, cycles, jobs::Queue},
 };
 
-use super::{CycleArgs, firm_of};
+use super::{cycle::CycleArgs, firm_of};
 use crate::{
     context::Context,
     queue::{Attempts, Job, JobError, Outcome, Retry, TransactionalJob, minutes, secs},

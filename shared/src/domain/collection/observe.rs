@@ -178,6 +178,8 @@ pub struct AttemptView {
     pub state: AttemptState,
     /// Its charge, where known.
     pub charge: Option<String>,
+    /// When it was sent, in business time.
+    pub sent_at: Option<DateTime<Utc>>,
     /// When it was sent, in real time.
     pub real_sent_at: Option<DateTime<Utc>>,
 }

@@ -88,7 +88,7 @@ pub async fn lock(conn: &mut PgConnection, firm: FirmId, id: CycleId) -> Result<
     .fetch_one(&mut *conn)
     .await?;
     let attempts = sqlx::query!(
-        "select id, seq, step, trigger, state, stripe_charge_id, coalesce(real_sent_at, sent_at) as real_sent_at
+        "select id, seq, step, trigger, state, stripe_charge_id, sent_at, coalesce(real_sent_at, sent_at) as real_sent_at
          from payment_attempts where firm_id = $1 and cycle_id = $2 order by seq",
         firm.0,
         id.0
@@ -104,6 +104,7 @@ pub async fn lock(conn: &mut PgConnection, firm: FirmId, id: CycleId) -> Result<
             trigger: parse(&a.trigger)?,
             state: parse(&a.state)?,
             charge: a.stripe_charge_id,
+            sent_at: a.sent_at,
             real_sent_at: a.real_sent_at,
         })
     })

@@ -95,16 +95,18 @@ impl Books {
             trigger: next.trigger,
             state: AttemptState::Created,
             charge: None,
+            sent_at: None,
             real_sent_at: None,
         });
         self.cycle.state = CycleState::InFlight;
     }
 
     pub fn send(&mut self) {
-        let real_now = self.real_now;
+        let (now, real_now) = (self.now, self.real_now);
         let open = self.attempts.last_mut().expect("an attempt is written down");
         assert_eq!(open.state, AttemptState::Created);
-        (open.state, open.real_sent_at) = (AttemptState::Sent, Some(real_now));
+        open.state = AttemptState::Sent;
+        (open.sent_at, open.real_sent_at) = (Some(now), Some(real_now));
     }
 
     /// Our call came back without a definite answer.
