@@ -183,7 +183,7 @@ impl Health {
 /// A schema that is behind cannot take events. One that is ahead can: migrations only expand what an older build uses.
 pub fn schema_fault(schema: SchemaState) -> Option<String> {
     match schema {
-        SchemaState::Behind { have, want } => Some(format!(
+        SchemaState::Behind { have, want, .. } => Some(format!(
             "the database schema is behind (version {have}, this build needs {want}): run `quittance migrate`"
         )),
         SchemaState::Current | SchemaState::Ahead { .. } => None,

@@ -124,7 +124,7 @@ async fn database(db: &Db) -> Result<(), String> {
     };
     match timeout(PROBE_TIMEOUT, look).await {
         Ok(Ok(SchemaState::Current | SchemaState::Ahead { .. })) => Ok(()),
-        Ok(Ok(SchemaState::Behind { have, want })) => Err(format!("schema {have} is older than {want}")),
+        Ok(Ok(SchemaState::Behind { have, want, .. })) => Err(format!("schema {have} is older than {want}")),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("no answer in time".to_owned()),
     }

@@ -152,20 +152,33 @@ async fn a_schema_that_is_behind_stops_the_start_and_one_ahead_does_not() {
     ahead.until_logged("newer than this build").await;
     assert!(ahead.deliver(&event("evt_1")).await.is_new());
 
-    database
-        .run("delete from _sqlx_migrations where version > 1")
-        .await;
-    let output = run_to_end(command(&database.url())).await;
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        stderr.contains("schema is behind") && stderr.contains("run `quittance migrate`"),
-        "{stderr}"
-    );
+    let want = shared::store::migrations::expected_version();
+    for (lost, have) in [
+        (
+            format!("delete from _sqlx_migrations where version >= {want}"),
+            below(want),
+        ),
+        ("delete from _sqlx_migrations where version = 3".to_owned(), 2),
+        ("drop table _sqlx_migrations".to_owned(), 0),
+    ] {
+        database.run(&lost).await;
+        let output = run_to_end(command(&database.url())).await;
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{lost}: {stderr}");
+        assert_eq!(
+            stderr,
+            format!(
+                "quittance-ingress: the database schema is behind (version {have}, this build needs {want}): run `quittance migrate`\n"
+            ),
+            "{lost}"
+        );
+    }
+}
 
-    database.run("drop table _sqlx_migrations").await;
-    let output = run_to_end(command(&database.url())).await;
-    assert!(String::from_utf8(output.stderr).unwrap().contains("version 0"));
+/// The version before this one.
+fn below(version: i64) -> i64 {
+    let versions = shared::store::migrations::MIGRATOR.iter().map(|m| m.version);
+    versions.filter(|known| *known < version).max().unwrap()
 }
 
 #[tokio::test]

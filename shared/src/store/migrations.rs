@@ -17,10 +17,12 @@ pub enum SchemaState {
     Current,
     /// The database lacks migrations: run `quittance migrate`.
     Behind {
-        /// Version in the database (0: none).
+        /// Up to this version none is missing (0: none is there).
         have: i64,
         /// Version this build needs.
         want: i64,
+        /// How many are missing; one may be missing below others that are there.
+        missing: usize,
     },
     /// The database is newer than this build. Migrations only expand what an older build uses, so it may go on.
     Ahead {
@@ -35,12 +37,6 @@ pub enum SchemaState {
 #[must_use]
 pub fn expected_version() -> i64 {
     MIGRATOR.iter().map(|m| m.version).max().unwrap_or(0)
-}
-
-/// How many migrations of this build are newer than a version.
-#[must_use]
-pub fn newer_than(version: i64) -> usize {
-    MIGRATOR.iter().filter(|m| m.version > version).count()
 }
 
 /// Brings the database to this build's schema. An advisory lock lets one process do so at a time; the others wait
@@ -61,16 +57,31 @@ pub async fn check(conn: &mut PgConnection) -> Result<SchemaState> {
     let exists: bool = sqlx::query_scalar("select to_regclass('public._sqlx_migrations') is not null")
         .fetch_one(&mut *conn)
         .await?;
-    let have: i64 = if exists {
-        sqlx::query_scalar("select coalesce(max(version), 0) from public._sqlx_migrations where success")
-            .fetch_one(&mut *conn)
+    let applied: Vec<i64> = if exists {
+        sqlx::query_scalar("select version from public._sqlx_migrations where success")
+            .fetch_all(&mut *conn)
             .await?
     } else {
-        0
+        Vec::new()
     };
-    Ok(match have.cmp(&want) {
-        std::cmp::Ordering::Less => SchemaState::Behind { have, want },
-        std::cmp::Ordering::Equal => SchemaState::Current,
-        std::cmp::Ordering::Greater => SchemaState::Ahead { have, want },
+    let missing: Vec<i64> = MIGRATOR
+        .iter()
+        .map(|m| m.version)
+        .filter(|version| !applied.contains(version))
+        .collect();
+    if let Some(first) = missing.iter().min() {
+        let below = MIGRATOR
+            .iter()
+            .map(|m| m.version)
+            .filter(|version| version < first);
+        return Ok(SchemaState::Behind {
+            have: below.max().unwrap_or(0),
+            want,
+            missing: missing.len(),
+        });
+    }
+    Ok(match applied.into_iter().max() {
+        Some(have) if have > want => SchemaState::Ahead { have, want },
+        Some(_) | None => SchemaState::Current,
     })
 }

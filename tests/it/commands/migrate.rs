@@ -50,16 +50,26 @@ async fn a_schema_that_is_behind_is_found_brought_up_and_then_current() {
     );
 }
 
+/// Takes a migration out of a database's record, and returns the one below it.
+async fn forget_migration(empty: &Empty, which: &str) -> (i64, i64) {
+    let forget = format!("delete from _sqlx_migrations where version = ({which}) returning version");
+    let gone: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(forget))
+        .fetch_one(&empty.database.pool)
+        .await
+        .unwrap();
+    let below: i64 = sqlx::query_scalar("select max(version) from _sqlx_migrations where version < $1")
+        .bind(gone)
+        .fetch_one(&empty.database.pool)
+        .await
+        .unwrap();
+    (gone, below)
+}
+
 #[tokio::test]
 async fn a_schema_that_lacks_the_newest_migration_is_refused_by_every_program_in_one_line() {
     let empty = empty().await;
     empty.cli.json(&["migrate"]).await.unwrap();
-    let newest: i64 =
-        sqlx::query_scalar("delete from _sqlx_migrations where version = (select max(version) from _sqlx_migrations) returning version")
-            .fetch_one(&empty.database.pool)
-            .await
-            .unwrap();
-    let (have, want) = (newest - 1, newest);
+    let (want, have) = forget_migration(&empty, "select max(version) from _sqlx_migrations").await;
     let cli = [
         ("REDIS_URL", "redis://127.0.0.1:1/0"),
         ("STRIPE_SECRET_KEY", "sk_test_1"),
@@ -92,6 +102,26 @@ async fn a_schema_that_lacks_the_newest_migration_is_refused_by_every_program_in
     let schema = schema.unwrap();
     assert_eq!(schema["ok"], false);
     assert_eq!(schema["do"], "run `quittance migrate`");
+}
+
+#[tokio::test]
+async fn a_schema_that_lacks_a_migration_below_the_newest_is_behind_too() {
+    let empty = empty().await;
+    let migrated = empty.cli.json(&["migrate"]).await.unwrap();
+    let (_, have) = forget_migration(&empty, "3").await;
+    let checked = empty.cli.run(&["migrate", "--check", "--json"]).await.unwrap();
+    assert_eq!(checked.code, 3, "{checked}");
+    let checked = checked.json().unwrap();
+    assert_eq!(
+        (&checked["version"], &checked["missing"]),
+        (&have.into(), &1.into())
+    );
+    let message = format!(
+        "the database has schema version {have}, this build needs {}: run `quittance migrate`",
+        migrated["version"]
+    );
+    let list = ["invoice", "list"];
+    assert_said(&run(&empty.cli, &list).await, &message, &list);
 }
 
 #[tokio::test]

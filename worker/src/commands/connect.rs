@@ -43,7 +43,7 @@ pub async fn open_db_at(url: &SecretString, options: &DbOptions) -> Result<Db, F
     let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
     match migrations::check(&mut conn).await.map_err(refused)? {
         SchemaState::Current => {}
-        SchemaState::Behind { have, want } => {
+        SchemaState::Behind { have, want, .. } => {
             return Err(Failure::new(
                 "schema_behind",
                 format!(

@@ -179,7 +179,7 @@ async fn database_facts(report: &mut Report, db: &Db) -> store::Result<()> {
         SchemaState::Ahead { have, want } => {
             report.note("schema", format!("version {have}, this build knows {want}"))
         }
-        SchemaState::Behind { have, want } => {
+        SchemaState::Behind { have, want, .. } => {
             report.fail(
                 "schema",
                 format!("version {have}, this build needs {want}"),

@@ -156,9 +156,9 @@ async fn migrate(options: &PgConnectOptions, grants: &[Grant]) -> Result<Report,
     let (applied, state) = match migrations::check(&mut conn).await? {
         SchemaState::Current => (0, "current"),
         SchemaState::Ahead { .. } => (0, "ahead"),
-        SchemaState::Behind { have, .. } => {
+        SchemaState::Behind { missing, .. } => {
             migrations::apply(&mut conn).await?;
-            (migrations::newer_than(have), "current")
+            (missing, "current")
         }
     };
     if state == "current" {
@@ -199,7 +199,7 @@ async fn check(options: &PgConnectOptions, out: Format) -> Result<Exit, Failure>
     let (state, missing, exit) = match schema {
         SchemaState::Current => ("current", 0, Exit::Done),
         SchemaState::Ahead { .. } => ("ahead", 0, Exit::Done),
-        SchemaState::Behind { have, .. } => ("behind", migrations::newer_than(have), Exit::Findings),
+        SchemaState::Behind { missing, .. } => ("behind", missing, Exit::Findings),
     };
     let report = Report {
         state,
