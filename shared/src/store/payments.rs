@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     currency::Currency,
+    domain::collection::ProcessorFee,
     ids::{ClientId, FirmId, InvoiceId, PaymentId},
     money::Money,
 };
@@ -64,6 +65,32 @@ pub async fn record(
     }
     routes::record(conn, firm, "charge", new.charge, id.0).await?;
     Ok(Some(id))
+}
+
+/// Records what Stripe kept of a payment, once. `false` when it is recorded already, or the charge is no payment of ours.
+///
+/// # Errors
+/// When the database is away.
+pub async fn record_fee(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    charge: &str,
+    fee: &ProcessorFee,
+) -> Result<bool> {
+    let done = sqlx::query!(
+        "insert into processor_fees (firm_id, stripe_balance_transaction_id, payment_id, amount_minor, currency, at)
+         select p.firm_id, $3, p.id, $4, $5::text, $6 from payments p where p.firm_id = $1 and p.stripe_charge_id = $2
+         on conflict (stripe_balance_transaction_id) do nothing",
+        firm.0,
+        charge,
+        fee.balance_transaction,
+        fee.amount_minor,
+        fee.currency,
+        fee.at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// A payment that a refund or dispute refers to.

@@ -2,7 +2,7 @@
 //!
 //! Three sources, the first that says something wins: the script of the payment method, the script of its customer, the
 //! well-known name in the payment method's id (`pm_card_visa_chargeDeclinedInsufficientFunds`). Any other card succeeds.
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde_json::Value;
 
@@ -202,6 +202,17 @@ impl Step {
 pub struct Cards {
     scripts: HashMap<String, Script>,
     refunds: HashMap<String, RefundStatus>,
+    cleared_later: HashSet<String>,
+}
+
+/// When a captured charge is on the balance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clearing {
+    /// With the capture.
+    AtOnce,
+    /// By `/_sim/charges/{id}/clear`: Stripe captures asynchronously unless told otherwise.
+    Later,
 }
 
 #[derive(Default)]
@@ -244,6 +255,23 @@ impl Cards {
     /// Decides what refunds to a card come to.
     pub fn refunds_become(&mut self, payment_method: &str, status: RefundStatus) {
         self.refunds.insert(payment_method.to_owned(), status);
+    }
+
+    /// Decides when charges of a card reach the balance.
+    pub fn clears(&mut self, payment_method: &str, clearing: Clearing) {
+        match clearing {
+            Clearing::AtOnce => self.cleared_later.remove(payment_method),
+            Clearing::Later => self.cleared_later.insert(payment_method.to_owned()),
+        };
+    }
+
+    /// When a charge of this card reaches the balance.
+    pub fn clearing(&self, payment_method: &str) -> Clearing {
+        if self.cleared_later.contains(payment_method) {
+            Clearing::Later
+        } else {
+            Clearing::AtOnce
+        }
     }
 
     /// What a refund to this card comes to.

@@ -8,8 +8,11 @@
 //! ```
 //! Whatever happens, an intent captures at most once: [`capture`] is the only way to a succeeded charge and refuses a
 //! second one.
+use serde_json::json;
+
 use super::balance::{Movement, book, processing_fee};
-use super::cards::{Aftermath, Decline, Step, aftermath};
+use super::cards::{Aftermath, Clearing, Decline, Step, aftermath};
+use super::charges;
 use super::disputes::{self, Opening};
 use super::error::ApiError;
 use super::model::{Charge, ChargeStatus, IntentStatus, PaymentIntent};
@@ -164,18 +167,8 @@ fn capture(state: &mut State, intent: &PaymentIntent, method: &str, shape: Shape
         return Err(unexpected_state(state, intent, "captured again", shape));
     }
     let charge = finish_charge(state, intent, method, ChargeStatus::Succeeded, None);
-    let movement = Movement {
-        amount: intent.amount,
-        fee: processing_fee(intent.amount),
-        currency: &intent.currency,
-        kind: "charge",
-        reporting_category: "charge",
-        source: &charge,
-        description: intent.description.as_deref().unwrap_or("Payment"),
-    };
-    let movement = book(state, movement);
-    if let Some(row) = state.charges.get_mut(&charge) {
-        row.balance_transaction = Some(movement);
+    if state.cards.clearing(method) == Clearing::AtOnce {
+        put_on_balance(state, &charge)?;
     }
     move_to(state, &intent.id, method, IntentStatus::Succeeded);
     state.emit_charge("charge.succeeded", &charge, None);
@@ -186,6 +179,41 @@ fn capture(state: &mut State, intent: &PaymentIntent, method: &str, shape: Shape
         None => return Ok(()),
     };
     disputes::open(state, &charge, Opening::of(kind)).map(drop)
+}
+
+/// A charge that was captured and is not on the balance yet gets there, with its fee: `charge.updated`.
+pub fn clear(state: &mut State, charge: &str) -> Result<(), ApiError> {
+    let row = charges::find(state, charge)?;
+    if row.status != ChargeStatus::Succeeded || row.balance_transaction.is_some() {
+        return Err(ApiError::invalid(format!(
+            "Charge {charge} took no money, or is on the balance already."
+        )));
+    }
+    put_on_balance(state, charge)?;
+    state.emit_charge(
+        "charge.updated",
+        charge,
+        Some(json!({ "balance_transaction": null })),
+    );
+    Ok(())
+}
+
+fn put_on_balance(state: &mut State, charge: &str) -> Result<(), ApiError> {
+    let row = charges::find(state, charge)?.clone();
+    let movement = Movement {
+        amount: row.amount,
+        fee: processing_fee(row.amount),
+        currency: &row.currency,
+        kind: "charge",
+        reporting_category: "charge",
+        source: charge,
+        description: row.description.as_deref().unwrap_or("Payment"),
+    };
+    let movement = book(state, movement);
+    if let Some(row) = state.charges.get_mut(charge) {
+        row.balance_transaction = Some(movement);
+    }
+    Ok(())
 }
 
 /// A failed charge; gives the 402 that tells of it.

@@ -69,6 +69,10 @@ pub async fn apply(
     if seen.status == IntentStatus::Canceled {
         cycles::intent_closed(conn, at.firm, cycle, at.now, at.cause).await?;
     }
+    // The payment may be long on record: Stripe often books a charge some time after it was captured.
+    if let (Some(charge), Some(fee)) = (&seen.latest_charge, &seen.fee) {
+        payments::record_fee(conn, at.firm, charge, fee).await?;
+    }
     Ok(applied)
 }
 

@@ -3,7 +3,7 @@
 use shared::{
     currency::Currency,
     domain::{
-        collection::{IntentFailure, IntentSeen, IntentStatus},
+        collection::{IntentFailure, IntentSeen, IntentStatus, ProcessorFee},
         decline::DeclineCodes,
     },
     money::Money,
@@ -26,7 +26,20 @@ pub fn intent_seen(intent: &PaymentIntent) -> Result<IntentSeen, JobError> {
         received: (status == IntentStatus::Succeeded).then(|| Money::new(intent.amount_received, currency)),
         status,
         latest_charge: intent.latest_charge.as_ref().map(|c| c.id.clone()),
+        fee: fee(intent),
         failure: why_it_failed(intent).map(|error| failure(&error, intent)),
+    })
+}
+
+/// Fees of nothing are none: a firm with a price of its own may pay otherwise.
+fn fee(intent: &PaymentIntent) -> Option<ProcessorFee> {
+    let charge = intent.latest_charge.as_ref()?.charge.as_ref()?;
+    let movement = charge.balance_transaction.as_ref().filter(|txn| txn.fee > 0)?;
+    Some(ProcessorFee {
+        balance_transaction: movement.id.clone(),
+        amount_minor: movement.fee,
+        currency: movement.currency.clone(),
+        at: movement.created,
     })
 }
 
@@ -52,6 +65,7 @@ pub fn declined_without_intent(id: &str, decline: &Decline) -> IntentSeen {
             charge: decline.error.charge.clone(),
             at: None,
         }),
+        fee: None,
     }
 }
 
@@ -71,6 +85,7 @@ pub fn method_gone(id: &str) -> IntentSeen {
             codes,
             ..IntentFailure::default()
         }),
+        fee: None,
     }
 }
 

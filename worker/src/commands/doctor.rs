@@ -38,6 +38,7 @@ const NEEDED_EVENTS: &[&str] = &[
 ];
 /// Event types with which things are noticed earlier.
 const RECOMMENDED_EVENTS: &[&str] = &[
+    "charge.updated",
     "charge.dispute.updated",
     "charge.dispute.funds_withdrawn",
     "charge.dispute.funds_reinstated",

@@ -1,4 +1,5 @@
-//! `charge.refunded` and `refund.*`: refunds are rows by their own id, never a change of an amount.
+//! `charge.refunded`, `charge.updated` and `refund.*`: refunds are rows by their own id, never a change of an amount.
+//! A charge is updated when it gets on the balance: then what Stripe kept of it comes with its intent.
 
 use serde_json::json;
 use shared::{

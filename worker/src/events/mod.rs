@@ -61,6 +61,7 @@ pub fn family(event_type: &str) -> Option<Family> {
         | "payment_intent.requires_action"
         | "payment_intent.canceled" => Family::Intent,
         "charge.refunded"
+        | "charge.updated"
         | "refund.created"
         | "refund.updated"
         | "refund.failed"
@@ -144,6 +145,7 @@ mod tests {
             "invoice.payment_succeeded",
             "invoice.payment_failed",
             "charge.refunded",
+            "charge.updated",
             "charge.dispute.created",
             "charge.dispute.updated",
             "charge.dispute.funds_withdrawn",

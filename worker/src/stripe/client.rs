@@ -146,7 +146,7 @@ impl Client {
         let request = ConfirmPaymentIntent::new(checked(id)?)
             .payment_method(payment_method)
             .off_session(ConfirmPaymentIntentOffSession::Bool(true))
-            .expand(vec!["latest_charge".to_owned()]);
+            .expand(charge_and_fee());
         self.intent(
             Operation::ConfirmPaymentIntent,
             &request,
@@ -170,7 +170,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn payment_intent(&self, id: &str) -> Call<PaymentIntent> {
-        let request = RetrievePaymentIntent::new(checked(id)?).expand(vec!["latest_charge".to_owned()]);
+        let request = RetrievePaymentIntent::new(checked(id)?).expand(charge_and_fee());
         self.intent(Operation::RetrievePaymentIntent, &request, None)
             .await
     }
@@ -425,6 +425,11 @@ fn without_redirects() -> CreatePaymentIntentAutomaticPaymentMethods {
         allow_redirects: Some(CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects::Never),
         enabled: true,
     }
+}
+
+/// An intent is read with its latest charge, and that with its balance transaction: only there is what Stripe kept.
+fn charge_and_fee() -> Vec<String> {
+    vec!["latest_charge.balance_transaction".to_owned()]
 }
 
 /// async-stripe's type for a currency of ours.

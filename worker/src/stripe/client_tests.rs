@@ -145,7 +145,7 @@ async fn every_post_has_its_key_the_pinned_version_and_the_right_parameters() {
             vec![
                 "payment_method=pm_1",
                 "off_session=true",
-                "expand[0]=latest_charge",
+                "expand[0]=latest_charge.balance_transaction",
             ],
         ),
         (
@@ -209,7 +209,7 @@ async fn reads_have_no_key_and_expand_what_they_need() {
     assert_eq!(requests[0].method, "GET");
     assert_eq!(
         requests[0].target,
-        "/v1/payment_intents/pi_1?expand[0]=latest_charge"
+        "/v1/payment_intents/pi_1?expand[0]=latest_charge.balance_transaction"
     );
     assert!(!requests[0].headers.contains_key("idempotency-key"));
 }

@@ -13,7 +13,7 @@ mod tests;
 pub use decide::{ChargeDecision, ChargeFacts, decide_charge, decide_send};
 pub use observe::{
     AttemptChange, AttemptView, CycleChange, CycleView, IntentFailure, IntentSeen, IntentStatus,
-    NO_EFFECT_AFTER, NextAttempt, Note, Observed, REJECTED_REQUEST, Source, observe, technical,
+    NO_EFFECT_AFTER, NextAttempt, Note, Observed, ProcessorFee, REJECTED_REQUEST, Source, observe, technical,
     technical_backoff,
 };
 pub use restart::{Failure, History, Restart, restart};

@@ -71,6 +71,21 @@ pub struct IntentSeen {
     pub latest_charge: Option<String>,
     /// The last failure; present in any later status too.
     pub failure: Option<IntentFailure>,
+    /// What Stripe kept of the latest charge, once that is on the balance.
+    pub fee: Option<ProcessorFee>,
+}
+
+/// What Stripe keeps of a charge. Its currency is the settlement's, which may differ from the charge's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessorFee {
+    /// The charge's balance transaction.
+    pub balance_transaction: String,
+    /// In minor units of `currency`.
+    pub amount_minor: i64,
+    /// Lower-case code.
+    pub currency: String,
+    /// When Stripe booked it.
+    pub at: DateTime<Utc>,
 }
 
 /// How we came to see it.

@@ -8,6 +8,7 @@ use crate::stripe_sim::model::RefundStatus;
 use crate::stripe_sim::objects::{self, Shape};
 use crate::stripe_sim::refunds::{self, Order};
 use crate::stripe_sim::state::State;
+use crate::stripe_sim::{charges, charging};
 
 /// `POST /_sim/refunds`.
 #[derive(Debug, Deserialize)]
@@ -65,6 +66,11 @@ pub fn refund(state: &mut State, new: NewRefund) -> Answer {
 pub fn move_refund(state: &mut State, id: &str, order: RefundMove) -> Answer {
     refunds::move_to(state, id, order.status)?;
     show_refund(state, id)
+}
+
+pub fn clear(state: &mut State, charge: &str) -> Answer {
+    charging::clear(state, charge)?;
+    Ok(objects::charge(state, charges::find(state, charge)?, Shape::New))
 }
 
 pub fn open_dispute(state: &mut State, new: NewDispute) -> Answer {

@@ -3,7 +3,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Answer;
-use crate::stripe_sim::cards::Step;
+use crate::stripe_sim::cards::{Clearing, Step};
 use crate::stripe_sim::error::ApiError;
 use crate::stripe_sim::model::RefundStatus;
 use crate::stripe_sim::objects::{self, Shape};
@@ -39,6 +39,7 @@ pub struct Script {
     customer: Option<String>,
     script: Option<Vec<Value>>,
     refunds: Option<RefundStatus>,
+    clears: Option<Clearing>,
 }
 
 /// `POST /_sim/payment_intents/{id}/pay` and `…/settle`.
@@ -95,15 +96,18 @@ pub fn script(state: &mut State, order: Script) -> Answer {
     if let Some(script) = &order.script {
         state.cards.script(id, script).map_err(ApiError::invalid)?;
     }
+    if (order.refunds.is_some() || order.clears.is_some()) && order.customer.is_some() {
+        return Err(ApiError::invalid(
+            "What refunds come to and when a charge clears is a matter of the card: name a payment_method.",
+        ));
+    }
     if let Some(status) = order.refunds {
-        if order.customer.is_some() {
-            return Err(ApiError::invalid(
-                "What refunds come to is a matter of the card: name a payment_method.",
-            ));
-        }
         state.cards.refunds_become(id, status);
     }
-    Ok(json!({ "id": id, "script": order.script, "refunds": order.refunds }))
+    if let Some(clearing) = order.clears {
+        state.cards.clears(id, clearing);
+    }
+    Ok(json!({ "id": id, "script": order.script, "refunds": order.refunds, "clears": order.clears }))
 }
 
 pub fn pay(state: &mut State, id: &str, payment: Payment) -> Answer {

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `POST /customers {id}` | adds a customer (again: no change) |
 //! | `POST /payment_methods {id, customer?, script?, brand?, last4?, exp_month?, exp_year?}` | adds a card; again: changes it silently |
-//! | `POST /cards {payment_method\|customer, script?, refunds?}` | what the next charges come to, one step each; see below. `refunds`: `succeeded` `pending` `failed`, for all later refunds to the card |
+//! | `POST /cards {payment_method\|customer, script?, refunds?, clears?}` | what the next charges come to, one step each; see below. `refunds`: `succeeded` `pending` `failed`, for all later refunds to the card. `clears`: `at_once` `later`, when its charges are on the balance |
 //! | `POST /payment_methods/{id}/update {exp_month?, exp_year?, last4?, script?}` | the network renews the card: `payment_method.automatically_updated` |
 //! | `POST /payment_intents/{id}/pay {payment_method?, outcome?}` | the customer pays on-session; `authenticate` is the same |
 //! | `POST /payment_intents/{id}/settle {outcome?}` | ends a processing payment |
@@ -26,6 +26,7 @@
 //! |---|---|
 //! | `POST /refunds {charge\|payment_intent, amount?, outcome?, reason?}` | a refund from the dashboard; `outcome`: `succeeded` `pending` `failed` |
 //! | `POST /refunds/{id} {status}` | moves a refund on: `succeeded` `failed` `canceled` `requires_action` |
+//! | `POST /charges/{id}/clear` | a captured charge gets on the balance, with its fee: `charge.updated` |
 //! | `POST /disputes {charge\|payment_intent, kind, amount?, fee?, reason?, network_reason_code?}` | `kind`: `inquiry` or `chargeback`; fee 1500 |
 //! | `POST /disputes/{id} {action, fee_returned?}` | `escalate` `under_review` `win` `lose` `close_inquiry` `prevent` `withdraw` |
 //!
@@ -100,6 +101,7 @@ async fn dispatch(sim: &Arc<Sim>, method: &str, route: &str, query: &Params, bod
         ("POST", ["payment_intents", id, "settle"]) => cardholders::settle(&mut sim.lock(), id, read(body)?),
         ("POST", ["refunds"]) => banks::refund(&mut sim.lock(), read(body)?),
         ("POST", ["refunds", id]) => banks::move_refund(&mut sim.lock(), id, read(body)?),
+        ("POST", ["charges", id, "clear"]) => banks::clear(&mut sim.lock(), id),
         ("POST", ["disputes"]) => banks::open_dispute(&mut sim.lock(), read(body)?),
         ("POST", ["disputes", id]) => banks::move_dispute(&mut sim.lock(), id, read(body)?),
         ("GET", ["webhooks"]) => Ok(sim.lock().webhooks.report()),

@@ -2,7 +2,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::{Fields, ShapeError, StripeObject, fields};
+use super::{BalanceTransaction, Fields, ShapeError, StripeObject, fields};
 
 /// A charge. Its refunds are not read here: since 2022-11-15 they are not inside any more, so they are listed instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Charge {
     pub failure_code: Option<String>,
     /// What the network said.
     pub outcome: Option<ChargeOutcome>,
+    /// What it did to the balance, and what Stripe kept: where it is on the balance and the answer holds it.
+    pub balance_transaction: Option<BalanceTransaction>,
 }
 
 /// What the network said to a charge.
@@ -94,6 +96,10 @@ impl StripeObject for Charge {
             created: charge.time("created")?,
             invoice: charge.reference("invoice"),
             failure_code: charge.text_if_any("failure_code"),
+            balance_transaction: charge
+                .child("balance_transaction")
+                .map(|movement| BalanceTransaction::read(&movement))
+                .transpose()?,
             outcome: charge.child("outcome").map(|outcome| ChargeOutcome {
                 reason: outcome.text_if_any("reason"),
                 advice_code: outcome.text_if_any("advice_code"),

@@ -16,7 +16,7 @@ mod refund;
 mod tests;
 
 pub use charge::{Charge, ChargeRef};
-pub use dispute::Dispute;
+pub use dispute::{BalanceTransaction, Dispute};
 pub use fields::{Fields, ShapeError};
 pub use list::Page;
 pub use payment_intent::{PaymentError, PaymentIntent};

@@ -240,6 +240,7 @@ pub fn snapshot(status: IntentStatus) -> IntentSeen {
         received: None,
         latest_charge: None,
         failure: None,
+        fee: None,
     }
 }
 
