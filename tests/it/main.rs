@@ -22,6 +22,7 @@ mod p2_exactly_once;
 mod p4_redis_loss;
 mod p5_dead_workers;
 mod p6_schedules;
+mod p9_ledger;
 mod races;
 mod refunds;
 mod sdk;

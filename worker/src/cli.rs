@@ -3,7 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{charge, client, clock, doctor, events, generate, import, invoice, jobs, migrate, worker},
+    commands::{
+        charge, client, clock, doctor, events, generate, import, invoice, jobs, ledger, migrate, worker,
+    },
     output::{Exit, Failure, Format},
 };
 
@@ -63,6 +65,8 @@ pub enum Command {
     Invoice(invoice::Args),
     /// Switch a client's automatic payment, or attach a card.
     Client(client::Args),
+    /// Check the books, or show journals and balances.
+    Ledger(ledger::Args),
     /// List the events that Stripe sent, or show one.
     Events(events::Args),
     /// List jobs, or show one.
@@ -86,6 +90,7 @@ impl Command {
             Command::Doctor(args) => doctor::run(args, format).await,
             Command::Invoice(args) => invoice::run(args, format).await,
             Command::Client(args) => client::run(args, format).await,
+            Command::Ledger(args) => ledger::run(args, format).await,
             Command::Events(args) => events::run(args, format).await,
             Command::Jobs(args) => jobs::run(args, format).await,
             Command::Clock(args) => clock::run(args, format).await,

@@ -4,6 +4,7 @@ pub mod decline;
 pub mod dispute;
 pub mod generate;
 pub mod import;
+pub mod ledger;
 pub mod period;
 pub mod predicate;
 pub mod refund;

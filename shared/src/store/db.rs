@@ -122,6 +122,25 @@ impl Db {
         })
     }
 
+    /// Begins a transaction that sees one firm's rows, all of them as they are now until it ends, and can change none:
+    /// for comparing tables with each other while others write.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn snapshot(&self, firm: FirmId) -> Result<Tx> {
+        let mut inner = self
+            .pool
+            .begin_with("begin isolation level repeatable read, read only")
+            .await?;
+        let now = sqlx::query_scalar!(
+            r#"select app.now() as "now!" from set_config('app.firm_id', $1, true)"#,
+            firm.to_string()
+        )
+        .fetch_one(&mut *inner)
+        .await?;
+        Ok(Tx { inner, now })
+    }
+
     /// Begins a transaction that sees no firm's rows: for the inbox, the queue and the schedules.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ pub mod inbox_read;
 pub mod invoices_read;
 pub mod jobs;
 pub mod jobs_read;
+pub mod ledger;
 pub mod migrations;
 pub mod payment_methods;
 pub mod payments;

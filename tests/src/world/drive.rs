@@ -70,15 +70,16 @@ impl World {
         self.settle_within(settle::LIMIT).await;
     }
 
-    /// As [`World::settle`] with a limit of its own.
+    /// As [`World::settle`] with a limit of its own. At rest the books balance: every story proves it (P9).
     ///
     /// # Panics
-    /// When there is still work then.
+    /// When there is still work then, or the ledger is wrong.
     pub async fn settle_within(&self, limit: Duration) {
         must(
             "the world does not settle",
             settle::settle(&self.db, &self.sim, limit).await,
         );
+        self.assert_books_balance().await;
     }
 
     /// Waits until so many API calls are held at the simulator (faults `hold_before` and `hold_after`).

@@ -21,6 +21,7 @@ mod drive;
 mod error;
 mod gate;
 mod inspect;
+mod ledger;
 mod options;
 mod postgres;
 mod processes;

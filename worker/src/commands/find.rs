@@ -4,6 +4,7 @@ use shared::{
     ids::{ClientId, FirmId, InvoiceId},
     store::{
         self, Db,
+        ledger::Filter,
         resolve::{self, Found},
     },
 };
@@ -11,26 +12,20 @@ use shared::{
 use super::firms::chosen_firms;
 use crate::output::{Detail, Failure};
 
+/// Kinds of rows that an id may mean (see [`resolve`]).
+const INVOICE: &[&str] = &["invoice"];
+const CLIENT: &[&str] = &["client", "customer"];
+/// What Stripe makes of an invoice.
+const OF_INVOICE: &[&str] = &["payment_intent", "charge", "refund", "dispute"];
+
 /// An invoice: by UUID, `external_id`, number, or the Stripe id of anything that happened to it.
 ///
 /// # Errors
 /// When there is none or several, or the database is away.
 pub async fn find_invoice(db: &Db, reference: &str) -> Result<(FirmId, InvoiceId), Failure> {
-    let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
-    let mut found = resolve::resolve(&mut conn, reference).await?;
-    drop(conn);
-    let of_stripe =
-        |row: &Found| ["payment_intent", "charge", "refund", "dispute"].contains(&row.kind.as_str());
-    found.retain(|row| row.kind == "invoice" || of_stripe(row));
-    match one(db, "invoice", reference, found).await? {
-        row if row.kind == "invoice" => Ok((row.firm, InvoiceId(row.id))),
-        row => {
-            let mut tx = db.firm(row.firm).await?;
-            let invoice = resolve::invoice_of(&mut tx, row.firm, reference).await?;
-            let invoice = invoice.ok_or_else(|| none("invoice", reference))?;
-            Ok((row.firm, invoice))
-        }
-    }
+    let found = resolved(db, reference, &[INVOICE, OF_INVOICE].concat()).await?;
+    let row = one(db, "invoice", reference, found).await?;
+    invoice_of(db, reference, row).await
 }
 
 /// A client: by UUID, `external_id` or Stripe customer.
@@ -38,12 +33,42 @@ pub async fn find_invoice(db: &Db, reference: &str) -> Result<(FirmId, InvoiceId
 /// # Errors
 /// When there is none or several, or the database is away.
 pub async fn find_client(db: &Db, reference: &str) -> Result<(FirmId, ClientId), Failure> {
-    let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
-    let mut found = resolve::resolve(&mut conn, reference).await?;
-    drop(conn);
-    found.retain(|row| ["client", "customer"].contains(&row.kind.as_str()));
+    let found = resolved(db, reference, CLIENT).await?;
     let row = one(db, "client", reference, found).await?;
     Ok((row.firm, ClientId(row.id)))
+}
+
+/// Whose journals are asked for: an invoice or a client, in any form of either.
+///
+/// # Errors
+/// When there is none or several, or the database is away.
+pub async fn find_ledger_subject(db: &Db, reference: &str) -> Result<(FirmId, Filter), Failure> {
+    let found = resolved(db, reference, &[CLIENT, INVOICE, OF_INVOICE].concat()).await?;
+    let row = one(db, "invoice or client", reference, found).await?;
+    if CLIENT.contains(&row.kind.as_str()) {
+        return Ok((row.firm, Filter::Client(ClientId(row.id))));
+    }
+    let (firm, invoice) = invoice_of(db, reference, row).await?;
+    Ok((firm, Filter::Invoice(invoice)))
+}
+
+/// Everything of these kinds that an id may mean.
+async fn resolved(db: &Db, reference: &str, kinds: &[&str]) -> Result<Vec<Found>, Failure> {
+    let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
+    let mut found = resolve::resolve(&mut conn, reference).await?;
+    found.retain(|row| kinds.contains(&row.kind.as_str()));
+    Ok(found)
+}
+
+/// The invoice that a row is, or has to do with.
+async fn invoice_of(db: &Db, reference: &str, row: Found) -> Result<(FirmId, InvoiceId), Failure> {
+    if INVOICE.contains(&row.kind.as_str()) {
+        return Ok((row.firm, InvoiceId(row.id)));
+    }
+    let mut tx = db.firm(row.firm).await?;
+    let invoice = resolve::invoice_of(&mut tx, row.firm, reference).await?;
+    let invoice = invoice.ok_or_else(|| none("invoice", reference))?;
+    Ok((row.firm, invoice))
 }
 
 fn none(kind: &str, reference: &str) -> Failure {

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod import;
 pub mod invoice;
 pub mod jobs;
+pub mod ledger;
 pub mod migrate;
 pub mod worker;
 
