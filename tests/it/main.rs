@@ -1,6 +1,7 @@
 //! Stories through the real programs, named after what they prove.
 
 mod acme;
+mod audit;
 mod backlog;
 mod binary_facts;
 mod cast;

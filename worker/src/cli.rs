@@ -4,7 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        charge, client, clock, doctor, events, generate, import, invoice, jobs, ledger, migrate, worker,
+        audit, charge, client, clock, doctor, events, generate, import, invoice, jobs, ledger, migrate,
+        worker,
     },
     output::{Exit, Failure, Format},
 };
@@ -67,6 +68,8 @@ pub enum Command {
     Client(client::Args),
     /// Check the books, or show journals and balances.
     Ledger(ledger::Args),
+    /// What happened, and whether that log is still the one that was written.
+    Audit(audit::Args),
     /// List the events that Stripe sent, or show one.
     Events(events::Args),
     /// List jobs, or show one.
@@ -91,6 +94,7 @@ impl Command {
             Command::Invoice(args) => invoice::run(args, format).await,
             Command::Client(args) => client::run(args, format).await,
             Command::Ledger(args) => ledger::run(args, format).await,
+            Command::Audit(args) => audit::run(args, format).await,
             Command::Events(args) => events::run(args, format).await,
             Command::Jobs(args) => jobs::run(args, format).await,
             Command::Clock(args) => clock::run(args, format).await,

@@ -1,4 +1,6 @@
 //! Pure decisions: no IO, no clock, no `await`.
+pub mod audit_action;
+pub mod audit_chain;
 pub mod collection;
 pub mod decline;
 pub mod dispute;

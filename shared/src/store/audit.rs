@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::error::Result;
-use crate::ids::FirmId;
+use crate::{domain::audit_action::category, ids::FirmId};
 
 /// Why something happened: the event, job or command behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Severity {
 /// One audit row.
 #[derive(Clone, Debug)]
 pub struct Entry<'a> {
-    /// `payment.succeeded`, `invoice.issued` … (noun.participle).
+    /// `payment.succeeded`, `invoice.issued` …: one of [`crate::domain::audit_action::ACTIONS`].
     pub action: &'a str,
     /// How much it matters.
     pub severity: Severity,
@@ -152,10 +152,12 @@ pub async fn record(
 ) -> Result<()> {
     let (actor_kind, actor_id) = entry.actor.columns();
     sqlx::query!(
-        "insert into audit_events (firm_id, at, action, severity, actor_kind, actor_id, subject_kind, subject_id, cause_kind, cause_id, meta)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "insert into audit_events (firm_id, at, category, action, severity, actor_kind, actor_id, subject_kind, subject_id, cause_kind,
+                                   cause_id, meta)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         firm.0,
         now,
+        category(entry.action).as_str(),
         entry.action,
         entry.severity.as_str(),
         actor_kind,
@@ -185,11 +187,12 @@ pub async fn record_all(
 ) -> Result<()> {
     let (actor_kind, actor_id) = by.actor.columns();
     sqlx::query!(
-        "insert into audit_events (firm_id, at, action, actor_kind, actor_id, subject_kind, subject_id, cause_kind, cause_id, meta)
-         select $1, $2, $3, $4, $5, $6, a.subject, $7, $8, a.meta
-         from unnest($9::uuid[], $10::jsonb[]) with ordinality as a(subject, meta, nth) order by a.nth",
+        "insert into audit_events (firm_id, at, category, action, actor_kind, actor_id, subject_kind, subject_id, cause_kind, cause_id, meta)
+         select $1, $2, $3, $4, $5, $6, $7, a.subject, $8, $9, a.meta
+         from unnest($10::uuid[], $11::jsonb[]) with ordinality as a(subject, meta, nth) order by a.nth",
         firm.0,
         by.at,
+        category(action).as_str(),
         action,
         actor_kind,
         actor_id,

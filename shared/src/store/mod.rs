@@ -1,5 +1,7 @@
 //! The SQL. One file per table; functions take the connection first and never begin or commit.
 pub mod audit;
+pub mod audit_chain;
+pub mod audit_read;
 pub mod autopay;
 pub mod business_clock;
 pub mod collection_start;

@@ -70,16 +70,17 @@ impl World {
         self.settle_within(settle::LIMIT).await;
     }
 
-    /// As [`World::settle`] with a limit of its own. At rest the books balance: every story proves it (P9).
+    /// As [`World::settle`] with a limit of its own. At rest the books balance (P9), whatever the story is about.
     ///
     /// # Panics
-    /// When there is still work then, or the ledger is wrong.
+    /// When there is still work then, the ledger is wrong, or the audit log has a name that is on no list.
     pub async fn settle_within(&self, limit: Duration) {
         must(
             "the world does not settle",
             settle::settle(&self.db, &self.sim, limit).await,
         );
         self.assert_books_balance().await;
+        self.assert_audit_names().await;
     }
 
     /// Waits until so many API calls are held at the simulator (faults `hold_before` and `hold_after`).

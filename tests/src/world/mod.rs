@@ -14,6 +14,7 @@
 //! Stories drive the real binaries and count effects where they happen: at the simulator and in the database. A fault of
 //! the harness ends the test at once, with the logs of every program.
 
+mod at_rest;
 mod binaries;
 mod cli;
 mod door;
@@ -21,7 +22,6 @@ mod drive;
 mod error;
 mod gate;
 mod inspect;
-mod ledger;
 mod options;
 mod postgres;
 mod processes;

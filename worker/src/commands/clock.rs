@@ -160,7 +160,7 @@ fn describe_duration(seconds: i64) -> String {
 }
 
 /// Numbers with units, largest first or not, at least one: `1w2d` is nine days.
-fn parse_duration(text: &str) -> Result<TimeDelta, String> {
+pub(super) fn parse_duration(text: &str) -> Result<TimeDelta, String> {
     let fault = || format!("{text:?} is no duration: write 3d, 12h, 90m, 45s, 2w or a sum such as 1w2d");
     let mut total: i64 = 0;
     let mut rest = text;

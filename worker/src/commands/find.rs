@@ -9,6 +9,8 @@ use shared::{
     },
 };
 
+use uuid::Uuid;
+
 use super::firms::chosen_firms;
 use crate::output::{Detail, Failure};
 
@@ -50,6 +52,30 @@ pub async fn find_ledger_subject(db: &Db, reference: &str) -> Result<(FirmId, Fi
     }
     let (firm, invoice) = invoice_of(db, reference, row).await?;
     Ok((firm, Filter::Invoice(invoice)))
+}
+
+/// Everything that the audit log may tell of under an id: the thing itself, the invoice that it has to do with, or whatever
+/// has that UUID.
+///
+/// # Errors
+/// When there is nothing, or the database is away.
+pub async fn find_subjects(db: &Db, reference: &str) -> Result<Vec<Uuid>, Failure> {
+    let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
+    let found = resolve::resolve(&mut conn, reference).await?;
+    drop(conn);
+    let mut subjects: Vec<Uuid> = reference.parse().into_iter().collect();
+    for row in found {
+        subjects.push(row.id);
+        if OF_INVOICE.contains(&row.kind.as_str()) {
+            subjects.push(invoice_of(db, reference, row).await?.1.0);
+        }
+    }
+    if subjects.is_empty() {
+        return Err(Failure::not_found(format!(
+            "there is nothing called {reference:?}"
+        )));
+    }
+    Ok(subjects)
 }
 
 /// Everything of these kinds that an id may mean.

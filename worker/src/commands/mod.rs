@@ -1,5 +1,6 @@
 //! The operator commands, one per file: each a thin shell that parses, calls a function and shows its result.
 
+pub mod audit;
 pub mod charge;
 pub mod client;
 pub mod clock;

@@ -7,6 +7,7 @@ pub mod process_stripe_event;
 pub mod prune;
 pub mod reconcile_payment;
 pub mod review_cycle;
+pub mod seal_audit;
 
 mod cycle;
 
@@ -24,6 +25,7 @@ pub fn register(registry: Registry) -> Registry {
         .external::<cancel_payment_intent::CancelPaymentIntent>()
         .transactional::<review_cycle::ReviewCycle>()
         .external::<prune::Prune>()
+        .external::<seal_audit::SealAudit>()
 }
 
 /// The firm that a job must have.

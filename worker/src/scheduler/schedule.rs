@@ -65,7 +65,7 @@ pub const GENERATE: &str = "generate_package_invoices";
 const CHARGE: &str = "process_recurring_charges";
 
 /// All of them.
-pub const ALL: [Schedule; 4] = [
+pub const ALL: [Schedule; 5] = [
     Schedule {
         name: GENERATE,
         cron: "0 * * * *",
@@ -88,6 +88,15 @@ pub const ALL: [Schedule; 4] = [
         catch_up: CatchUp::Latest,
         plan: Plan::Single {
             kind: CHARGE,
+            queue: Queue::Maintenance,
+        },
+    },
+    Schedule {
+        name: "seal_audit",
+        cron: "*/10 * * * *",
+        catch_up: CatchUp::Latest,
+        plan: Plan::Single {
+            kind: "seal_audit",
             queue: Queue::Maintenance,
         },
     },

@@ -1,7 +1,12 @@
-//! The net under every story: whatever it does, the ledger agrees with the facts (P9).
+//! The net under every story: what must hold whenever a world is at rest, whatever the story is about.
+
+use std::collections::BTreeSet;
 
 use shared::{
-    domain::ledger::{Finding, Severity},
+    domain::{
+        audit_action::ACTIONS,
+        ledger::{Finding, Severity},
+    },
     ids::FirmId,
     store::ledger,
 };
@@ -13,13 +18,33 @@ use super::{
 };
 
 impl World {
-    /// The ledger of every firm against the facts, as `quittance ledger check` compares them, in one snapshot.
+    /// The ledger of every firm against the facts, as `quittance ledger check` compares them, in one snapshot (P9).
     ///
     /// # Panics
     /// When they disagree; the message lists every difference.
     pub async fn assert_books_balance(&self) {
         let wrong = must("the ledger cannot be checked", errors(&self.db).await);
         assert!(wrong.is_empty(), "the ledger is wrong: {wrong:#?}");
+    }
+
+    /// Whatever was written into the audit log has a name that is on the list (R090).
+    ///
+    /// # Panics
+    /// When something has not.
+    pub async fn assert_audit_names(&self) {
+        let written: BTreeSet<String> = self
+            .texts("select distinct action from audit_events")
+            .await
+            .into_iter()
+            .collect();
+        let unknown: Vec<&String> = written
+            .iter()
+            .filter(|action| !ACTIONS.contains(&action.as_str()))
+            .collect();
+        assert!(
+            unknown.is_empty(),
+            "{unknown:?} is not on the list of shared/src/domain/audit_action.rs"
+        );
     }
 }
 
