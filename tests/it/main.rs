@@ -4,6 +4,7 @@ mod acme;
 mod audit;
 mod backlog;
 mod binary_facts;
+mod break_glass;
 mod cast;
 mod charging;
 mod clock;

@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit, charge, client, clock, doctor, events, generate, import, invoice, jobs, ledger, migrate,
-        worker,
+        audit, break_glass, charge, client, clock, doctor, events, generate, import, invoice, jobs, ledger,
+        migrate, worker,
     },
     output::{Exit, Failure, Format},
 };
@@ -70,6 +70,8 @@ pub enum Command {
     Ledger(ledger::Args),
     /// What happened, and whether that log is still the one that was written.
     Audit(audit::Args),
+    /// Let somebody of the platform look into a firm, for a reason and a time, on the record.
+    BreakGlass(break_glass::Args),
     /// List the events that Stripe sent, or show one.
     Events(events::Args),
     /// List jobs, or show one.
@@ -95,6 +97,7 @@ impl Command {
             Command::Client(args) => client::run(args, format).await,
             Command::Ledger(args) => ledger::run(args, format).await,
             Command::Audit(args) => audit::run(args, format).await,
+            Command::BreakGlass(args) => break_glass::run(args, format).await,
             Command::Events(args) => events::run(args, format).await,
             Command::Jobs(args) => jobs::run(args, format).await,
             Command::Clock(args) => clock::run(args, format).await,

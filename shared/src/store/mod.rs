@@ -3,6 +3,7 @@ pub mod audit;
 pub mod audit_chain;
 pub mod audit_read;
 pub mod autopay;
+pub mod break_glass;
 pub mod business_clock;
 pub mod collection_start;
 pub mod cycles;

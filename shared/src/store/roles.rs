@@ -19,11 +19,19 @@ pub enum Role {
     Portal,
     /// Looks.
     ReadOnly,
+    /// Looks into one firm at a time, while a break-glass session is open.
+    Operator,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Role; 4] = [Role::Ingress, Role::Worker, Role::Portal, Role::ReadOnly];
+    pub const ALL: [Role; 5] = [
+        Role::Ingress,
+        Role::Worker,
+        Role::Portal,
+        Role::ReadOnly,
+        Role::Operator,
+    ];
 
     /// As in `--grant`.
     #[must_use]
@@ -33,6 +41,7 @@ impl Role {
             Role::Worker => "worker",
             Role::Portal => "portal",
             Role::ReadOnly => "readonly",
+            Role::Operator => "operator",
         }
     }
 
@@ -44,6 +53,7 @@ impl Role {
             Role::Worker => "quittance_worker",
             Role::Portal => "quittance_portal",
             Role::ReadOnly => "quittance_readonly",
+            Role::Operator => "quittance_operator",
         }
     }
 }
@@ -55,7 +65,9 @@ impl FromStr for Role {
         Role::ALL
             .into_iter()
             .find(|role| role.as_str() == text)
-            .ok_or_else(|| format!("unknown role {text:?}: use ingress, worker, portal or readonly"))
+            .ok_or_else(|| {
+                format!("unknown role {text:?}: use ingress, worker, portal, readonly or operator")
+            })
     }
 }
 

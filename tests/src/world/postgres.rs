@@ -30,17 +30,28 @@ pub enum Login {
     Worker,
     /// Looks, changes nothing.
     Readonly,
+    /// A person of the platform: looks under break-glass.
+    Operator,
 }
 
 impl Login {
-    const ALL: [Login; 4] = [Login::Owner, Login::Ingress, Login::Worker, Login::Readonly];
+    const ALL: [Login; 5] = [
+        Login::Owner,
+        Login::Ingress,
+        Login::Worker,
+        Login::Readonly,
+        Login::Operator,
+    ];
 
-    fn name(self) -> &'static str {
+    /// As in `session_user`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Login::Owner => "quittance_test_owner",
             Login::Ingress => "quittance_test_ingress",
             Login::Worker => "quittance_test_worker",
             Login::Readonly => "quittance_test_readonly",
+            Login::Operator => "quittance_test_operator",
         }
     }
 }
@@ -201,6 +212,7 @@ impl Server {
             ("ingress", Login::Ingress),
             ("worker", Login::Worker),
             ("readonly", Login::Readonly),
+            ("operator", Login::Operator),
         ] {
             migrate.arg("--grant").arg(format!("{role}={}", login.name()));
         }

@@ -1,12 +1,18 @@
-//! `quittance events`: what Stripe sent, and what became of it. Facts only; a body is never shown.
+//! `quittance events`: what Stripe sent, and what became of it. Facts only; a body is shown under break-glass alone (A-30).
 
 use chrono::{DateTime, Utc};
-use shared::store::{
-    self,
-    inbox_read::{self, EventRow, EventView, Filter},
+use serde::Serialize;
+use serde_json::json;
+use shared::{
+    ids::FirmId,
+    store::{
+        self, Db, break_glass,
+        inbox_read::{self, EventRow, EventView, Filter},
+    },
 };
+use uuid::Uuid;
 
-use super::{list_args::ListArgs, open_db};
+use super::{glass, list_args::ListArgs, open_db};
 use crate::output::{Exit, Failure, Format, Page, table};
 
 /// Arguments of `events`.
@@ -25,10 +31,18 @@ enum Command {
   quittance events list --type charge.refunded --limit 10 --json")]
     List(List),
     /// One event: its facts and its job.
-    #[command(after_help = "Examples:\n  quittance events show evt_1")]
+    #[command(after_help = "Examples:
+  quittance events show evt_1
+  quittance events show evt_1 --body --break-glass 01a1fda9-ea24-774d-b6db-b813fe0e38c4")]
     Show {
         /// Stripe's id.
         id: String,
+        /// Show the signed bytes instead, which hold personal data; under an open break-glass session of its firm only.
+        #[arg(long)]
+        body: bool,
+        /// The session.
+        #[arg(long, value_name = "SESSION", requires = "body")]
+        break_glass: Option<Uuid>,
     },
 }
 
@@ -61,13 +75,71 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
             let rows = inbox_read::list(&mut conn, &filter, page.fetch()).await?;
             out.show(&Page::of(rows, page.shown(), |row| row.id.clone()), describe_page)?;
         }
-        Command::Show { id } => {
+        Command::Show {
+            id,
+            body,
+            break_glass,
+        } => {
             let event = inbox_read::show(&mut conn, &id).await?;
+            drop(conn);
             let event = event.ok_or_else(|| Failure::not_found(format!("there is no event {id:?}")))?;
-            out.show(&event, describe)?;
+            if body {
+                let body = signed_body(&db, &event, break_glass).await?;
+                out.show(&body, |body| body.body.clone())?;
+            } else {
+                let firm = event.row.firm_id.map(FirmId);
+                glass::touch(&db, firm.as_slice()).await?;
+                out.show(&event, describe)?;
+            }
         }
     }
     Ok(Exit::Done)
+}
+
+/// An event's signed bytes, as text.
+#[derive(Debug, Serialize)]
+struct Body {
+    event: String,
+    session: Uuid,
+    body_sha256: String,
+    body: String,
+}
+
+/// What was signed, if an open session of the event's firm is named. The access is in the log before anything is shown.
+async fn signed_body(db: &Db, event: &EventView, session: Option<Uuid>) -> Result<Body, Failure> {
+    let Some(session) = session else {
+        return Err(Failure::refused(
+            "break_glass_needed",
+            "a body is shown under break-glass alone: open a session with `quittance break-glass open`, and name it",
+        ));
+    };
+    let Some(firm) = event.row.firm_id else {
+        return Err(Failure::refused(
+            "no_firm",
+            "the event belongs to no firm yet: nobody may open it",
+        ));
+    };
+    let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
+    let open = break_glass::all_open(&mut conn).await?;
+    let open = open
+        .into_iter()
+        .find(|open| open.id == session && open.firm.0 == firm);
+    let open = open.ok_or_else(|| {
+        Failure::refused(
+            "no_open_session",
+            "that is no open break-glass session of the event's firm: see `quittance break-glass list`",
+        )
+    })?;
+    let kept = break_glass::event_body(&mut conn, &event.row.id).await?;
+    drop(conn);
+    let (body, hash) = kept.ok_or_else(|| Failure::not_found("the signed bytes are not kept any more"))?;
+    glass::record_access(db, &open, json!({ "event": event.row.id, "what": "signed body" })).await?;
+    Ok(Body {
+        event: event.row.id.clone(),
+        session,
+        body_sha256: hex::encode(hash),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
 }
 
 fn describe_page(page: &Page<EventRow>) -> String {

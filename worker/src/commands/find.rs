@@ -11,7 +11,7 @@ use shared::{
 
 use uuid::Uuid;
 
-use super::firms::chosen_firms;
+use super::{firms::chosen_firms, glass};
 use crate::output::{Detail, Failure};
 
 /// Kinds of rows that an id may mean (see [`resolve`]).
@@ -118,5 +118,7 @@ async fn one(db: &Db, kind: &str, reference: &str, mut found: Vec<Found>) -> Res
         let message = format!("several firms have a {kind} {reference:?}: use its UUID");
         return Err(Failure::new("ambiguous", message).with_details(details));
     }
-    found.pop().ok_or_else(|| none(kind, reference))
+    let found = found.pop().ok_or_else(|| none(kind, reference))?;
+    glass::touch(db, &[found.firm]).await?;
+    Ok(found)
 }

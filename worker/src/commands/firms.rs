@@ -6,6 +6,7 @@ use shared::{
     store::{self, Db},
 };
 
+use super::glass;
 use crate::output::{Exit, Failure};
 
 /// A firm and what people call it.
@@ -17,31 +18,44 @@ pub struct FirmLabel {
     pub label: String,
 }
 
-/// The firm named, or all firms when none is.
+/// The firm of this name.
+///
+/// # Errors
+/// When there is none, or the database is away.
+pub async fn firm_named(db: &Db, reference: &str) -> Result<FirmId, Failure> {
+    let found = sqlx::query!(
+        r#"select firm_id as "firm_id!" from app.resolve($1) where kind = 'firm'"#,
+        reference
+    )
+    .fetch_optional(db.pool())
+    .await
+    .map_err(store::Error::from)?;
+    let firm = found.ok_or_else(|| Failure::not_found(format!("there is no firm {reference:?}")))?;
+    Ok(FirmId(firm.firm_id))
+}
+
+/// The firm named, or all firms when none is; for commands that look at none of their rows.
+///
+/// # Errors
+/// When there is no such firm, or the database is away.
+pub async fn named_firms(db: &Db, named: Option<&str>) -> Result<Vec<FirmId>, Failure> {
+    if let Some(reference) = named {
+        return Ok(vec![firm_named(db, reference).await?]);
+    }
+    let ids = sqlx::query_scalar!(r#"select firm_id as "firm_id!" from app.firms()"#)
+        .fetch_all(db.pool())
+        .await
+        .map_err(store::Error::from)?;
+    Ok(ids.into_iter().map(FirmId).collect())
+}
+
+/// The firm named, or all firms when none is, to be looked into.
 ///
 /// # Errors
 /// When there is no such firm, or the database is away.
 pub async fn chosen_firms(db: &Db, named: Option<&str>) -> Result<Vec<FirmLabel>, Failure> {
-    let ids: Vec<FirmId> = match named {
-        Some(reference) => {
-            let found = sqlx::query!(
-                r#"select firm_id as "firm_id!" from app.resolve($1) where kind = 'firm'"#,
-                reference
-            )
-            .fetch_optional(db.pool())
-            .await
-            .map_err(store::Error::from)?;
-            let firm = found.ok_or_else(|| Failure::not_found(format!("there is no firm {reference:?}")))?;
-            vec![FirmId(firm.firm_id)]
-        }
-        None => sqlx::query_scalar!(r#"select firm_id as "firm_id!" from app.firms()"#)
-            .fetch_all(db.pool())
-            .await
-            .map_err(store::Error::from)?
-            .into_iter()
-            .map(FirmId)
-            .collect(),
-    };
+    let ids = named_firms(db, named).await?;
+    glass::touch(db, &ids).await?;
     let mut firms = Vec::new();
     for id in ids {
         let mut tx = db.firm(id).await?;

@@ -27,3 +27,16 @@ impl ListArgs {
         usize::try_from(self.limit).unwrap_or(usize::MAX)
     }
 }
+
+/// A text that says something: for reasons and notes.
+///
+/// # Errors
+/// When it is empty.
+pub fn said(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        Err("say something: it is kept for ever".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}

@@ -1,6 +1,7 @@
 //! The operator commands, one per file: each a thin shell that parses, calls a function and shows its result.
 
 pub mod audit;
+pub mod break_glass;
 pub mod charge;
 pub mod client;
 pub mod clock;
@@ -17,6 +18,7 @@ pub mod worker;
 mod connect;
 mod find;
 mod firms;
+mod glass;
 mod invoice_text;
 mod list_args;
 mod wait;

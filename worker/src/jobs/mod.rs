@@ -1,6 +1,7 @@
 //! One file per job: payload, policy, handler. `cycle.rs` is what those about a collection cycle share.
 pub mod cancel_payment_intent;
 pub mod collect_invoice;
+pub mod expire_break_glass;
 pub mod generate_package_invoices;
 pub mod process_recurring_charges;
 pub mod process_stripe_event;
@@ -26,6 +27,7 @@ pub fn register(registry: Registry) -> Registry {
         .transactional::<review_cycle::ReviewCycle>()
         .external::<prune::Prune>()
         .external::<seal_audit::SealAudit>()
+        .transactional::<expire_break_glass::ExpireBreakGlass>()
 }
 
 /// The firm that a job must have.
