@@ -1,5 +1,6 @@
 //! Stories through the real programs, named after what they prove.
 
+mod accounts;
 mod acme;
 mod audit;
 mod backlog;
@@ -16,6 +17,7 @@ mod documents;
 mod drain;
 mod event_samples;
 mod event_shapes;
+mod external_payments;
 mod footprint;
 mod generation;
 mod ladder;
@@ -31,3 +33,5 @@ mod sdk;
 mod stripe_sim;
 mod too_late;
 mod unknown_outcomes;
+mod voids;
+mod write_offs;

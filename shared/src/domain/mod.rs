@@ -4,6 +4,7 @@ pub mod audit_chain;
 pub mod collection;
 pub mod decline;
 pub mod dispute;
+pub mod document;
 pub mod generate;
 pub mod import;
 pub mod ledger;

@@ -44,6 +44,16 @@ impl Cause {
             id: run_id.to_string(),
         }
     }
+
+    /// Who acts where no person does: Stripe, in what an event led to; else the system.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        if self.kind == "event" {
+            Actor::Stripe
+        } else {
+            Actor::System
+        }
+    }
 }
 
 impl std::fmt::Display for Cause {

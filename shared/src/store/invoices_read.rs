@@ -48,6 +48,8 @@ pub struct Filter<'a> {
     pub status: Option<&'a str>,
     /// Those listed after this one.
     pub after: Option<InvoiceId>,
+    /// Only those on which something is owed.
+    pub open_only: bool,
 }
 
 /// The newest invoices of a firm, `most` of them.
@@ -74,12 +76,14 @@ pub async fn list(
            left join collection_cycles c on c.firm_id = i.firm_id and c.id = s.cycle_id
            where i.firm_id = $1 and ($2::uuid is null or i.client_id = $2) and ($3::text is null or s.status = $3)
              and ($4::uuid is null or i.id < $4)
+             and (not $6 or (i.doc_state <> 'draft' and s.open_minor > 0))
            order by i.id desc limit $5"#,
         firm.0,
         filter.client.map(|id| id.0),
         filter.status,
         filter.after.map(|id| id.0),
         most,
+        filter.open_only,
     )
     .fetch_all(conn)
     .await?)

@@ -1,11 +1,13 @@
 //! Payments (append-only), refunds, disputes and what disputes did to the balance.
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    audit::Cause,
+    audit::{self, By, Cause},
+    corrections,
     error::{Error, Result, one_row},
     routes,
 };
@@ -31,7 +33,8 @@ pub struct NewPayment<'a> {
     pub amount: Money,
 }
 
-/// Records a payment once. `None` when its charge is recorded already.
+/// Records a payment once, on an invoice that the caller holds locked; one that was written off is opened again first.
+/// `None` when its charge is recorded already.
 ///
 /// # Errors
 /// When the database is away.
@@ -42,6 +45,15 @@ pub async fn record(
     new: &NewPayment<'_>,
     cause: &Cause,
 ) -> Result<Option<PaymentId>> {
+    if by_charge(conn, firm, new.charge).await?.is_some() {
+        return Ok(None);
+    }
+    let by = By {
+        actor: &cause.actor(),
+        cause,
+        at: now,
+    };
+    corrections::reopen_for_money(conn, firm, new.invoice, &by).await?;
     let id = PaymentId::new();
     let done = sqlx::query!(
         "insert into payments (firm_id, id, client_id, invoice_id, method, stripe_payment_intent_id, stripe_charge_id, amount_minor,
@@ -93,6 +105,72 @@ pub async fn record_fee(
     Ok(done.rows_affected() == 1)
 }
 
+/// What of a payment was more than was open on its invoice: the client's credit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unapplied {
+    /// The credit.
+    pub lot: Uuid,
+    /// How much.
+    pub amount: Money,
+    /// `overpayment`, or `payment_unapplied` where the invoice took no money any more.
+    pub source: String,
+}
+
+/// What of a payment became credit.
+///
+/// # Errors
+/// When the database is away.
+pub async fn unapplied(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    payment: PaymentId,
+) -> Result<Option<Unapplied>> {
+    let row = sqlx::query!(
+        r#"select id, amount_minor, currency::text as "currency!", source from credit_lots where firm_id = $1 and payment_id = $2"#,
+        firm.0,
+        payment.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(|r| {
+        Ok(Unapplied {
+            lot: r.id,
+            amount: Money::new(r.amount_minor, currency(&r.currency)?),
+            source: r.source,
+        })
+    })
+    .transpose()
+}
+
+/// As [`unapplied`], of a payment just recorded: writes into the audit that credit was issued.
+///
+/// # Errors
+/// When the database is away.
+pub async fn tell_unapplied(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    payment: PaymentId,
+    by: &By<'_>,
+) -> Result<Option<Unapplied>> {
+    let unapplied = unapplied(conn, firm, payment).await?;
+    if let Some(credit) = &unapplied {
+        let meta = json!({"source": credit.source, "payment": payment, "amount_minor": credit.amount.minor(),
+                          "currency": credit.amount.currency().as_str()});
+        audit::record(
+            conn,
+            firm,
+            by.at,
+            &by.entry("credit.issued", "credit_lot", credit.lot, meta),
+        )
+        .await?;
+    }
+    Ok(unapplied)
+}
+
+fn currency(word: &str) -> Result<Currency> {
+    Currency::parse(word).map_err(|e| Error::Other(sqlx::Error::Decode(e.to_string().into())))
+}
+
 /// A payment that a refund or dispute refers to.
 #[derive(Clone, Debug)]
 pub struct Payment {
@@ -118,12 +196,10 @@ pub async fn by_charge(conn: &mut PgConnection, firm: FirmId, charge: &str) -> R
     .fetch_optional(conn)
     .await?;
     row.map(|r| {
-        let currency = Currency::parse(&r.currency)
-            .map_err(|e| Error::Other(sqlx::Error::Decode(e.to_string().into())))?;
         Ok(Payment {
             id: PaymentId(r.id),
             invoice: r.invoice_id.map(InvoiceId),
-            amount: Money::new(r.amount_minor, currency),
+            amount: Money::new(r.amount_minor, currency(&r.currency)?),
         })
     })
     .transpose()

@@ -8,9 +8,10 @@ use shared::{
         Observed, REJECTED_REQUEST, Source, observe, technical as technical_change,
     },
     domain::decline::DeclineClass,
-    ids::FirmId,
+    ids::{FirmId, PaymentId},
     store::{
-        audit::{self, Actor, Cause, Entry, Severity},
+        audit::{self, Actor, By, Cause, Entry, Severity},
+        corrections,
         cycles::{self, AttemptOutcome, Cycle},
         decisions::{self, Decision},
         payments::{self, NewPayment},
@@ -45,6 +46,18 @@ pub struct At<'a> {
     pub cause: &'a Cause,
 }
 
+impl<'a> At<'a> {
+    /// The same, done by someone.
+    #[must_use]
+    pub fn by(&self, actor: &'a Actor) -> By<'a> {
+        By {
+            actor,
+            cause: self.cause,
+            at: self.now,
+        }
+    }
+}
+
 /// Applies a PaymentIntent that we saw to its cycle, which the caller holds locked.
 ///
 /// # Errors
@@ -73,6 +86,7 @@ pub async fn apply(
     if let (Some(charge), Some(fee)) = (&seen.latest_charge, &seen.fee) {
         payments::record_fee(conn, at.firm, charge, fee).await?;
     }
+    corrections::settle_void(conn, at.firm, cycle.invoice, &at.by(&at.cause.actor())).await?;
     Ok(applied)
 }
 
@@ -199,12 +213,10 @@ async fn write(
             charge,
             amount: *amount,
         };
-        if payments::record(conn, at.firm, at.now, &new, at.cause)
-            .await?
-            .is_some()
-        {
+        if let Some(payment) = payments::record(conn, at.firm, at.now, &new, at.cause).await? {
             let meta = json!({"charge": charge, "amount_minor": amount.minor(), "currency": amount.currency().as_str()});
             record_audit(conn, at, cycle, "payment.succeeded", Severity::Info, meta).await?;
+            tell_unapplied(conn, at, cycle, payment, charge).await?;
         }
     }
     if let Some(change) = &observed.attempt {
@@ -231,6 +243,24 @@ async fn write(
         changed: !observed.is_nothing(),
         attempt: observed.attempt.as_ref().map(|a| a.state),
     })
+}
+
+/// A charge that was sent before its invoice was paid by other means, voided or written off takes its money all the same:
+/// what was not open any more is the client's credit, and a person should know.
+async fn tell_unapplied(
+    conn: &mut PgConnection,
+    at: At<'_>,
+    cycle: &Cycle,
+    payment: PaymentId,
+    charge: &str,
+) -> Result<(), JobError> {
+    let unapplied = payments::tell_unapplied(conn, at.firm, payment, &at.by(&at.cause.actor())).await?;
+    if let Some(credit) = unapplied {
+        let meta = json!({"note": "money_unapplied", "cycle": cycle.id, "charge": charge, "credit_lot": credit.lot,
+                          "amount_minor": credit.amount.minor(), "currency": credit.amount.currency().as_str()});
+        record_audit(conn, at, cycle, "payment.resolved", Severity::Critical, meta).await?;
+    }
+    Ok(())
 }
 
 async fn write_attempt(
@@ -361,11 +391,7 @@ async fn record_audit(
     severity: Severity,
     meta: Value,
 ) -> Result<(), JobError> {
-    let actor = if at.cause.kind == "event" {
-        Actor::Stripe
-    } else {
-        Actor::System
-    };
+    let actor = at.cause.actor();
     let entry = Entry {
         action,
         severity,

@@ -16,7 +16,7 @@ use shared::{
 };
 use uuid::Uuid;
 
-use super::{connect::stripe_client, find::find_client, open_db, operator};
+use super::{client_show, connect::stripe_client, find::find_client, open_db, operator};
 use crate::{
     output::{Exit, Failure, Format},
     stripe::{self, Client},
@@ -31,6 +31,21 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// One client with its cards, its automatic payment, its credit and what it owes.
+    #[command(after_help = "Examples:
+  quittance client show globex
+  quittance client show cus_1 --json")]
+    Show {
+        /// UUID, external_id or Stripe customer.
+        client: String,
+    },
+    #[command(flatten)]
+    Change(Change),
+}
+
+/// What changes a client.
+#[derive(Debug, clap::Subcommand)]
+enum Change {
     /// Switch automatic payment on or off.
     #[command(subcommand)]
     Autopay(AutopayCommand),
@@ -95,15 +110,22 @@ struct Shown {
 /// # Errors
 /// When there is no such client or card, the change is refused, or the database or Stripe is away.
 pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
-    let reference = match &args.command {
-        Command::Autopay(AutopayCommand::On { client, .. } | AutopayCommand::Off { client, .. })
-        | Command::PaymentMethod(MethodCommand::Add { client, .. }) => client.clone(),
+    match args.command {
+        Command::Show { client } => client_show::run(&open_db().await?, &client, out).await,
+        Command::Change(change) => apply(change, out).await,
+    }
+}
+
+async fn apply(change: Change, out: Format) -> Result<Exit, Failure> {
+    let reference = match &change {
+        Change::Autopay(AutopayCommand::On { client, .. } | AutopayCommand::Off { client, .. })
+        | Change::PaymentMethod(MethodCommand::Add { client, .. }) => client.clone(),
     };
-    let question = match &args.command {
-        Command::PaymentMethod(MethodCommand::Add { payment_method, .. }) => {
+    let question = match &change {
+        Change::PaymentMethod(MethodCommand::Add { payment_method, .. }) => {
             Some((stripe_client()?, payment_method))
         }
-        Command::Autopay(_) => None,
+        Change::Autopay(_) => None,
     };
     let db = open_db().await?;
     let (firm, client) = find_client(&db, &reference).await?;
@@ -121,10 +143,10 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
         cause: &cause,
         at: tx.now(),
     };
-    let asks_to_go_on = matches!(args.command, Command::Autopay(AutopayCommand::On { .. }));
-    let changed = match (args.command, card) {
+    let asks_to_go_on = matches!(change, Change::Autopay(AutopayCommand::On { .. }));
+    let changed = match (change, card) {
         (
-            Command::Autopay(AutopayCommand::On {
+            Change::Autopay(AutopayCommand::On {
                 payment_method,
                 reason,
                 ..
@@ -133,27 +155,27 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
         ) => {
             let wanted = payment_method.as_deref().or(before.method.as_deref());
             let method = usable(&mut tx, firm, client, wanted).await?;
-            let change = !before.enabled || before.method_id != Some(method.id);
+            let differs = !before.enabled || before.method_id != Some(method.id);
             if before.customer.is_none() {
                 return Err(Failure::refused(
                     "no_customer",
                     "the client has no customer at Stripe to be charged",
                 ));
             }
-            if change {
+            if differs {
                 let cards = (before.method_id, method.id);
                 autopay::switch_on(&mut tx, firm, client, cards, reason.as_deref(), &by).await?;
             }
-            change
+            differs
         }
-        (Command::Autopay(AutopayCommand::Off { reason, .. }), _) => {
+        (Change::Autopay(AutopayCommand::Off { reason, .. }), _) => {
             if before.enabled {
                 autopay::switch_off(&mut tx, firm, client, reason.as_deref(), &by).await?;
             }
             before.enabled
         }
-        (Command::PaymentMethod(_), Some(card)) => attach(&mut tx, firm, client, &before, &card, &by).await?,
-        (Command::PaymentMethod(_), None) => false,
+        (Change::PaymentMethod(_), Some(card)) => attach(&mut tx, firm, client, &before, &card, &by).await?,
+        (Change::PaymentMethod(_), None) => false,
     };
     let resumed = if asks_to_go_on {
         cycles::review_paused(&mut tx, firm, client, Asked::ByPerson, by.at, by.cause).await?

@@ -11,9 +11,9 @@ use shared::{
 use super::{
     find::{find_client, find_invoice},
     firms::chosen_firms,
-    invoice_text,
+    invoice_end, invoice_text,
     list_args::ListArgs,
-    open_db,
+    open_db, pay_external,
 };
 use crate::output::{Exit, Failure, Format, Page};
 
@@ -41,6 +41,26 @@ enum Command {
         /// UUID, number, external_id, or the Stripe id of an intent, charge, refund or dispute.
         id: String,
     },
+    /// Take an invoice back, as if it had never been issued; a charge under way is given up first.
+    #[command(after_help = "Examples:
+  quittance invoice void PKG-0001-000042 --reason 'billed twice'
+  quittance invoice void legacy-1 --reason 'wrong client' --no-wait
+
+Paid, even if in part, it is refunded instead. Its period is billed again only by `quittance invoice reissue`.")]
+    Void(invoice_end::Args),
+    /// Give up what is open on an invoice; a charge under way is given up first.
+    #[command(after_help = "Examples:
+  quittance invoice write-off PKG-0001-000042 --reason 'insolvent'
+
+Money that comes later opens it again.")]
+    WriteOff(invoice_end::Args),
+    /// Record money that came by other means; what it pays is no longer collected by card.
+    #[command(after_help = "Examples:
+  quittance invoice pay-external PKG-0001-000042 --amount 500.00 --reference 'transfer 4711'
+  quittance invoice pay-external legacy-1 --amount 99.90 --reference cheque-12 --received-on 2026-03-02
+
+What is more than is open becomes the client's credit.")]
+    PayExternal(pay_external::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,6 +102,9 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
             let shown = shown.ok_or_else(|| Failure::not_found(format!("there is no invoice {id:?}")))?;
             out.show(&shown, invoice_text::describe)?;
         }
+        Command::Void(args) => return invoice_end::void(&db, args, out).await,
+        Command::WriteOff(args) => return invoice_end::write_off(&db, args, out).await,
+        Command::PayExternal(args) => return pay_external::run(&db, args, out).await,
     }
     Ok(Exit::Done)
 }
@@ -120,6 +143,7 @@ async fn rows(db: &Db, list: &List) -> Result<Vec<InvoiceRow>, Failure> {
             after: after
                 .filter(|(of, _)| *of == firm)
                 .map(|(_, id): (FirmId, InvoiceId)| id),
+            open_only: false,
         };
         let mut tx = db.firm(firm).await?;
         rows.extend(invoices_read::list(&mut tx, firm, &filter, missing).await?);

@@ -217,14 +217,16 @@ fn describe_dispute(dispute: &Dispute, currency: &str) -> String {
 }
 
 /// `1,000.00 USD`; the plain number where the currency is none that we know.
-pub(super) fn amount(minor: i64, currency: &str) -> String {
+/// An amount as people read it.
+pub fn amount(minor: i64, currency: &str) -> String {
     match Currency::parse(currency) {
         Ok(currency) => Money::new(minor, currency).to_string(),
         Err(_) => format!("{minor} minor units of {currency}"),
     }
 }
 
-pub(super) fn minute(at: DateTime<Utc>) -> String {
+/// A time as people read it.
+pub fn minute(at: DateTime<Utc>) -> String {
     at.format("%F %H:%M").to_string()
 }
 

@@ -15,12 +15,16 @@ pub mod ledger;
 pub mod migrate;
 pub mod worker;
 
+mod client_show;
 mod connect;
 mod find;
 mod firms;
 mod glass;
+mod invoice_end;
 mod invoice_text;
 mod list_args;
+mod pay_external;
+mod reason;
 mod wait;
 
 pub use connect::{open_db, operator, stripe_mode};

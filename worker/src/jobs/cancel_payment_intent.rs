@@ -1,7 +1,7 @@
-//! Cancels the PaymentIntent of a cycle that was given up.
-//! Trigger: automatic payment switched off, paid otherwise, void.
+//! Cancels the PaymentIntent of a cycle that was given up, or ran out of steps.
+//! Trigger: automatic payment switched off, paid otherwise, void, write-off.
 //! Effect: one cancel call.
-//! Idempotent: only a cycle that was given up; an intent that is canceled already says so.
+//! Idempotent: only a cycle that makes no attempt any more; an intent that is canceled already says so.
 //! Gives up: an intent that has succeeded cannot be canceled; its money is recorded instead. One that is being processed
 //! is waited for.
 
@@ -38,7 +38,8 @@ impl ExternalJob for CancelPaymentIntent {
         let run = CycleRun::of(cx, claim)?;
         let (tx, cycle) = run.begin().await?;
         tx.rollback().await?;
-        if cycle.view.state != CycleState::Canceled {
+        // One that ran out of steps leaves its intent open: the client could still pay it.
+        if !matches!(cycle.view.state, CycleState::Canceled | CycleState::Exhausted) {
             return Ok(Outcome::AlreadyApplied("the cycle ended otherwise"));
         }
         let Some(intent) = &cycle.intent else {

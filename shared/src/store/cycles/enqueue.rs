@@ -27,7 +27,7 @@ pub const REVIEW: &str = "review_cycle";
 /// Failed lookups of one attempt before a person is asked; a lookup that shows nothing new is no failure.
 pub(super) const LOOKUPS: i32 = 1000;
 /// Failed tries to cancel one PaymentIntent before a person is asked.
-pub(super) const CANCELLATIONS: i32 = 100;
+pub const CANCELLATIONS: i32 = 100;
 
 pub(super) async fn enqueue_collect(
     conn: &mut PgConnection,

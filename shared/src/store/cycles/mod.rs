@@ -19,7 +19,7 @@ pub use attempts::{
 pub use change::{audit_exhausted, set_amount, set_intent, update_cycle};
 pub use cycle::{Cycle, charge_facts, lock, order_key};
 pub use enqueue::{
-    CANCEL_INTENT, COLLECT, RECONCILE, REVIEW, enqueue_cancel, enqueue_reconcile, enqueue_send,
+    CANCEL_INTENT, CANCELLATIONS, COLLECT, RECONCILE, REVIEW, enqueue_cancel, enqueue_reconcile, enqueue_send,
 };
 pub use give_up::{cancel, cancel_live_cycles, intent_closed, take_back};
 pub use resume::{method_updated, resume_held, review, review_paused, try_new_card};
