@@ -1,8 +1,4 @@
--- What a person corrects: invoices voided and written off while a charge may be under way, drafts given up, lost disputes
--- decided.
-
--- When Stripe said that the intent is canceled: from then on it captures nothing. A void waits for it.
-alter table collection_cycles add column intent_canceled_at timestamptz;
+-- What a person corrects: invoices are voided and written off while a charge may be under way, lost disputes are decided.
 
 -- Whether a chargeback for fraud stops automatic payment of everything else that its client owes.
 alter table firms add column pause_client_on_fraud boolean not null default true;
@@ -10,42 +6,6 @@ alter table firms add column pause_client_on_fraud boolean not null default true
 alter table decisions drop constraint decisions_kind_check;
 alter table decisions add constraint decisions_kind_check check (kind in (
   'generate_package', 'issue', 'charge', 'retry', 'apply_credit', 'refund', 'void', 'alert', 'match_event', 'write_off', 'dispute'));
-
--- A draft owes nothing, so giving it up is a void at once. It never had a number.
-alter table invoices drop constraint invoices_check1;
-alter table invoices add constraint issued_is_dated check (doc_state in ('draft', 'void')
-  or (number is not null and issued_at is not null and issue_date is not null and due_date is not null));
-
-create or replace function app.invoice_guard() returns trigger language plpgsql as $$
-declare
-  mutable constant text[] := array['doc_state', 'autopay_opt_in', 'autopay_next_charge_at', 'fenced_reason', 'total_minor'];
-begin
-  if tg_op = 'DELETE' then
-    if old.doc_state <> 'draft' then
-      raise exception 'an issued invoice cannot be deleted' using errcode = 'QT013';
-    end if;
-    return old;
-  end if;
-  if not ((old.doc_state, new.doc_state) in (
-      ('draft', 'draft'), ('draft', 'issued'), ('draft', 'void'), ('issued', 'issued'), ('issued', 'void_requested'),
-      ('void_requested', 'issued'), ('void_requested', 'void_requested'), ('void_requested', 'void'),
-      ('issued', 'written_off'), ('written_off', 'issued'), ('written_off', 'written_off'), ('void', 'void'))) then
-    raise exception 'invoice cannot go from % to %', old.doc_state, new.doc_state using errcode = 'QT013';
-  end if;
-  if old.doc_state <> 'draft' and (to_jsonb(new) - mutable) is distinct from (to_jsonb(old) - mutable) then
-    raise exception 'the content of an issued invoice is immutable' using errcode = 'QT013';
-  end if;
-  if new.doc_state = 'void' and old.doc_state <> 'void' then
-    if exists (select 1 from payments p where p.firm_id = new.firm_id and p.invoice_id = new.id) then
-      raise exception 'an invoice that was paid, even in part, cannot be voided: refund it' using errcode = 'QT013';
-    end if;
-    if exists (select 1 from credit_applications a where a.firm_id = new.firm_id and a.invoice_id = new.id
-                  and not exists (select 1 from credit_releases r where r.firm_id = a.firm_id and r.application_id = a.id)) then
-      raise exception 'credit applied to this invoice has to be released first' using errcode = 'QT013';
-    end if;
-  end if;
-  return new;
-end $$;
 
 -- An invoice ends only when no money can be on its way to it. What an open intent could still capture is waited for by the
 -- void itself; here stands what must hold whoever ends it.
@@ -58,7 +18,7 @@ begin
   end if;
   if new.doc_state = 'void' and exists (select 1 from collection_cycles c
       where c.firm_id = new.firm_id and c.invoice_id = new.id and c.stripe_payment_intent_id is not null
-        and c.intent_canceled_at is null) then
+        and c.intent_closed_at is null) then
     raise exception 'a PaymentIntent of this invoice is not canceled yet' using errcode = 'QT013';
   end if;
   if new.doc_state = 'void' and new.rebills_dispute_id is not null then
@@ -74,3 +34,25 @@ end $$;
 -- After invoice_guard, by its name.
 create trigger invoice_guard_of_end before update of doc_state on invoices for each row
   when (new.doc_state in ('void', 'written_off') and old.doc_state <> new.doc_state) execute function app.invoice_end_guard();
+
+-- As in 0010; and the intents that a void waits for.
+create index invoices_void_requested on invoices (firm_id, id) where doc_state = 'void_requested';
+create or replace function app.unclosed_intents(most int) returns table (firm_id uuid, cycle_id uuid, order_key text)
+  language sql stable security definer set search_path = public, pg_temp as
+$$ select c.firm_id, c.id, coalesce('customer:' || cl.stripe_customer_id, 'client:' || cl.id)
+     from (select v.firm_id, v.id, v.created_at, v.invoice_id from collection_cycles v
+             join invoices i on i.firm_id = v.firm_id and i.id = v.invoice_id
+             join clients cl on cl.firm_id = i.firm_id and cl.id = i.client_id
+            where v.state = 'canceled' and v.stripe_payment_intent_id is not null and v.intent_closed_at is null
+              and v.state_reason in ('autopay_disabled', 'autopay_off')
+              and i.doc_state = 'issued' and i.autopay_opt_in and cl.autopay_enabled
+              and not exists (select 1 from collection_cycles o where o.firm_id = v.firm_id and o.invoice_id = v.invoice_id
+                                and o.state in ('succeeded', 'exhausted'))
+           union all
+           select v.firm_id, v.id, v.created_at, v.invoice_id from invoices i
+             join collection_cycles v on v.firm_id = i.firm_id and v.invoice_id = i.id
+            where i.doc_state = 'void_requested' and v.state in ('canceled', 'exhausted')
+              and v.stripe_payment_intent_id is not null and v.intent_closed_at is null) c
+     join invoices i on i.firm_id = c.firm_id and i.id = c.invoice_id
+     join clients cl on cl.firm_id = i.firm_id and cl.id = i.client_id
+    order by c.created_at limit most $$;

@@ -12,6 +12,7 @@ mod clock;
 mod commands;
 mod crashes;
 mod deliveries;
+mod dispute_ledger;
 mod disputes;
 mod documents;
 mod drain;

@@ -344,8 +344,17 @@ async fn r115_what_was_paid_ended_or_is_disputed_is_not_voided() {
         .await;
     world.settle().await;
 
+    accounts::run(
+        &world,
+        "insert into invoices (firm_id, id, external_id, client_id, engagement_id, source, currency)
+         select firm_id, gen_random_uuid(), 'draft-1', client_id, engagement_id, source, currency from invoices where external_id = 'paid-1'",
+    )
+    .await
+    .unwrap();
+
     let before = world.state_text().await;
     for (client, code, word) in [
+        ("draft", "never_issued", "discard"),
         ("paid", "paid", "refund"),
         ("partly", "paid", "refund"),
         ("disputed", "open_chargeback", "chargeback"),
@@ -367,6 +376,7 @@ async fn r115_what_was_paid_ended_or_is_disputed_is_not_voided() {
     assert_eq!(mute.code, 2, "{mute}");
 
     for (client, state, guard) in [
+        ("draft", "void", "invoice cannot go from draft to void"),
         ("paid", "void_requested", ""),
         ("paid", "void", "was paid, even in part"),
         (
@@ -408,12 +418,14 @@ async fn b16_a_void_gives_credit_and_hours_back_and_keeps_its_period_billed() {
     world.json(&["generate-package-invoices"]).await;
     world.settle().await;
     let package = world.texts("select number from invoices").await.concat();
-    // A draft with the hour on it, and 30.00 of goodwill on the package.
+    // An invoice with the hour on it, and 30.00 of goodwill on the package.
     for sql in [
         "insert into invoices (firm_id, id, external_id, client_id, engagement_id, source, currency, subtotal_minor)
          select firm_id, gen_random_uuid(), 'hours', client_id, id, 'hourly', 'usd', 6000 from engagements where external_id = 'globex-hours'",
         "insert into invoice_lines (firm_id, id, invoice_id, line_no, kind, quantity_minutes, rate_minor, amount_minor, time_entry_id)
          select i.firm_id, gen_random_uuid(), i.id, 1, 'hourly', 60, 6000, 6000, t.id from invoices i, time_entries t where i.external_id = 'hours'",
+        "update invoices set doc_state = 'issued', number = 'HRS-1', issue_date = current_date, due_date = current_date, issued_at = app.now()
+          where external_id = 'hours'",
         "insert into credit_lots (firm_id, id, client_id, currency, amount_minor, source, issued_at, cause)
          select firm_id, gen_random_uuid(), id, 'usd', 3000, 'promotional', app.now(), 'test' from clients",
         "insert into credit_applications (firm_id, id, lot_id, invoice_id, amount_minor, applied_at, cause)
@@ -424,7 +436,7 @@ async fn b16_a_void_gives_credit_and_hours_back_and_keeps_its_period_billed() {
     let credit = "select sum(balance_minor) from credit_balances";
     assert_eq!(world.count(credit).await, 0);
 
-    // The hour cannot go onto another invoice while the draft has it; given up, it can.
+    // The hour can go onto another invoice only when this one is void.
     let voided = world
         .json(&["invoice", "void", "hours", "--reason", "wrong rate"])
         .await;
@@ -449,10 +461,11 @@ async fn b16_a_void_gives_credit_and_hours_back_and_keeps_its_period_billed() {
               where action in ('credit.reversed', 'time.released', 'invoice.void_requested', 'invoice.voided') order by id",
         )
         .await;
-    // The draft at once; the invoice with an intent when Stripe has canceled that.
+    // The one without a card at once; the other when Stripe has canceled its intent.
     assert_eq!(
         told,
         [
+            "invoice.void_requested invoice operator",
             "invoice.voided invoice operator",
             "time.released time_entry operator",
             "invoice.void_requested invoice operator",

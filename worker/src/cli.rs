@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit, break_glass, charge, client, clock, doctor, events, generate, import, invoice, jobs, ledger,
+        audit, break_glass, charge, client, clock, dispute, doctor, events, generate, import, invoice, jobs, ledger,
         migrate, worker,
     },
     output::{Exit, Failure, Format},
@@ -62,10 +62,12 @@ pub enum Command {
     /// Check every prerequisite and the usual reasons why nothing is charged, invoiced or delivered.
     #[command(after_help = "Examples:\n  quittance doctor\n  quittance doctor --json")]
     Doctor(doctor::Args),
-    /// List invoices, or show one with everything that happened to it.
+    /// List invoices, show one, end one, or record what was paid by other means.
     Invoice(invoice::Args),
-    /// Switch a client's automatic payment, or attach a card.
+    /// Show a client, switch its automatic payment, or attach a card.
     Client(client::Args),
+    /// List disputes, show one, decide about a lost one, or collect what speaks for the charge.
+    Dispute(dispute::Args),
     /// Check the books, or show journals and balances.
     Ledger(ledger::Args),
     /// What happened, and whether that log is still the one that was written.
@@ -95,6 +97,7 @@ impl Command {
             Command::Doctor(args) => doctor::run(args, format).await,
             Command::Invoice(args) => invoice::run(args, format).await,
             Command::Client(args) => client::run(args, format).await,
+            Command::Dispute(args) => dispute::run(args, format).await,
             Command::Ledger(args) => ledger::run(args, format).await,
             Command::Audit(args) => audit::run(args, format).await,
             Command::BreakGlass(args) => break_glass::run(args, format).await,

@@ -10,8 +10,9 @@
 use std::{collections::BTreeSet, convert::Infallible, fmt, str::FromStr};
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 
-use super::words::word_enum;
+use super::{predicate::Predicate, words::word_enum};
 use crate::currency::Currency;
 
 /// Stripe's status of a dispute, verbatim.
@@ -263,6 +264,52 @@ pub fn observe(current: Option<&Known>, seen: &Seen) -> Change {
     }
 }
 
+/// What decides whether a person may settle a dispute for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResolutionFacts {
+    /// How it ended, if it has.
+    pub outcome: Option<Outcome>,
+    /// A person has decided about it before.
+    pub decided: bool,
+    /// It is to be billed again, and not given up.
+    pub rebill: bool,
+    /// It took money that has not come back, for an invoice.
+    pub took_money: bool,
+}
+
+/// Whether a lost dispute may be billed again or written off: why not, if it may not. All conditions are looked at, and
+/// the first that fails decides.
+#[must_use]
+pub fn decide_resolution(facts: &ResolutionFacts) -> (Option<&'static str>, Vec<Predicate>) {
+    let check = Predicate::new;
+    let ended = facts.outcome.map(Outcome::as_str);
+    let table = [
+        (
+            check("dispute_ended", ended.is_some(), json!(ended)),
+            "dispute_open",
+        ),
+        (
+            check("dispute_lost", facts.outcome == Some(Outcome::Lost), json!(ended)),
+            "dispute_not_lost",
+        ),
+        (
+            check("not_decided_before", !facts.decided, json!(facts.decided)),
+            "already_decided",
+        ),
+        (
+            check(
+                "money_taken",
+                facts.took_money || !facts.rebill,
+                json!(facts.took_money),
+            ),
+            "nothing_taken",
+        ),
+    ];
+    let refusal = table.iter().find(|(check, _)| check.ok == Some(false));
+    let refusal = refusal.map(|(_, reason)| *reason);
+    (refusal, table.into_iter().map(|(check, _)| check).collect())
+}
+
 /// A balance transaction of a dispute, as Stripe gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Txn {
@@ -350,6 +397,40 @@ mod tests {
 
     fn status(word: &str) -> Status {
         Status::parse(word)
+    }
+
+    #[test]
+    fn a19_each_condition_of_a_resolution_alone_refuses_with_its_own_reason() {
+        let lost = ResolutionFacts {
+            outcome: Some(Outcome::Lost),
+            decided: false,
+            rebill: true,
+            took_money: true,
+        };
+        type Break = fn(&mut ResolutionFacts);
+        let cases: [(Break, Option<&str>); 6] = [
+            (|_| {}, None),
+            (|f| f.outcome = None, Some("dispute_open")),
+            (|f| f.outcome = Some(Outcome::Won), Some("dispute_not_lost")),
+            (
+                |f| f.outcome = Some(Outcome::InquiryClosed),
+                Some("dispute_not_lost"),
+            ),
+            (|f| f.decided = true, Some("already_decided")),
+            (|f| f.took_money = false, Some("nothing_taken")),
+        ];
+        for (break_it, refusal) in cases {
+            let mut facts = lost;
+            break_it(&mut facts);
+            assert_eq!(decide_resolution(&facts).0, refusal);
+        }
+        // what took nothing is given up all the same, so that nobody waits for a decision
+        let nothing = ResolutionFacts {
+            rebill: false,
+            took_money: false,
+            ..lost
+        };
+        assert_eq!(decide_resolution(&nothing).0, None);
     }
 
     fn seen(word: &str) -> Seen {

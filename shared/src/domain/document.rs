@@ -113,11 +113,11 @@ pub fn decide_void(facts: &Facts) -> (VoidDecision, Vec<Predicate>) {
         DocState::VoidRequested => Reject("money_arrived"),
         _ => Refuse(refusal),
     };
-    let reason = match facts.state {
-        DocState::Draft => "never_issued",
-        _ => "nothing_under_way",
-    };
     let table = [
+        (
+            not_in("not_draft", facts.state, DocState::Draft),
+            Refuse("never_issued"),
+        ),
         (
             not_in("not_void", facts.state, DocState::Void),
             Refuse("already_void"),
@@ -163,7 +163,7 @@ pub fn decide_void(facts: &Facts) -> (VoidDecision, Vec<Predicate>) {
             Wait("payment_intent_open"),
         ),
     ];
-    first_failed(table, Void(reason))
+    first_failed(table, Void("nothing_under_way"))
 }
 
 /// Decides whether what is open on an invoice is written off now, later or not at all. An intent that is merely open does
@@ -260,8 +260,8 @@ mod tests {
             ),
             (
                 |f| f.state = DocState::Draft,
-                ("void", "never_issued"),
-                ("void", "never_issued"),
+                ("refuse", "never_issued"),
+                ("refuse", "never_issued"),
             ),
             (
                 |f| f.state = DocState::Void,
@@ -362,7 +362,7 @@ mod tests {
                 was_paid, open_chargeback, rebills_dispute, charge_under_way, intent_open,
             };
             let (void, checks) = decide_void(&facts);
-            prop_assert_eq!(checks.len(), 7);
+            prop_assert_eq!(checks.len(), 8);
             if let VoidDecision::Void(_) = void {
                 prop_assert!(!was_paid && !charge_under_way && !intent_open);
             }

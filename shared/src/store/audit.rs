@@ -74,6 +74,12 @@ pub enum Actor {
 }
 
 impl Actor {
+    /// Who, by name, where it is a person.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.columns().1
+    }
+
     fn columns(&self) -> (&'static str, Option<&str>) {
         match self {
             Actor::System => ("system", None),

@@ -11,6 +11,8 @@ pub mod corrections;
 pub mod cycles;
 pub mod db;
 pub mod decisions;
+pub mod dispute_evidence;
+pub mod disputes;
 pub mod error;
 pub mod generation;
 pub mod health;

@@ -457,7 +457,7 @@ pub async fn lock_invoice(conn: &mut PgConnection, firm: FirmId, invoice: Invoic
     Ok(())
 }
 
-/// Whether a chargeback on one of the invoice's payments is open or lost.
+/// Whether a chargeback on one of the invoice's payments is open, or lost and nobody has decided what becomes of that.
 ///
 /// # Errors
 /// When the database is away.
@@ -469,7 +469,8 @@ pub async fn has_standing_chargeback(
     Ok(sqlx::query_scalar!(
         r#"select exists (select 1 from disputes d join payments p on p.firm_id = d.firm_id and p.id = d.payment_id
              where p.firm_id = $1 and p.invoice_id = $2 and d.kind = 'chargeback'
-               and (d.outcome is null or d.outcome = 'lost')) as "standing!""#,
+               and (d.outcome is null or (d.outcome = 'lost' and not exists (
+                     select 1 from dispute_resolutions r where r.firm_id = d.firm_id and r.dispute_id = d.id)))) as "standing!""#,
         firm.0,
         invoice.0
     )

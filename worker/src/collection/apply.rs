@@ -102,7 +102,9 @@ pub async fn technical(
     request_id: Option<&str>,
 ) -> Result<Applied, JobError> {
     let observed = technical_change(&cycle.view, &cycle.attempts, attempt, at.now);
-    write(conn, at, cycle, None, &observed, request_id).await
+    let applied = write(conn, at, cycle, None, &observed, request_id).await?;
+    corrections::settle_void(conn, at.firm, cycle.invoice, &at.by(&at.cause.actor())).await?;
+    Ok(applied)
 }
 
 /// Records that nobody knows how the open attempt ended, and has it looked up. One that an event has seen under way

@@ -40,6 +40,16 @@ pub async fn find_client(db: &Db, reference: &str) -> Result<(FirmId, ClientId),
     Ok((row.firm, ClientId(row.id)))
 }
 
+/// A dispute: by Stripe id or UUID.
+///
+/// # Errors
+/// When there is none or several, or the database is away.
+pub async fn find_dispute(db: &Db, reference: &str) -> Result<(FirmId, Uuid), Failure> {
+    let found = resolved(db, reference, &["dispute"]).await?;
+    let row = one(db, "dispute", reference, found).await?;
+    Ok((row.firm, row.id))
+}
+
 /// Whose journals are asked for: an invoice or a client, in any form of either.
 ///
 /// # Errors

@@ -201,7 +201,7 @@ pub async fn write_off(db: &Db, args: Args, out: Format) -> Result<Exit, Failure
 /// Why an invoice cannot end like this, and what to do instead, as the rest of a sentence that begins with its number.
 fn sentence(reason: &str) -> &'static str {
     match reason {
-        "never_issued" => "was never issued and owes nothing: `quittance invoice void` gives it up",
+        "never_issued" => "is a draft and owes nothing: `quittance invoice discard` gives it up",
         "already_void" => "is void already",
         "already_written_off" => "is written off already",
         "written_off" => "is written off: it is owed no more, and is not voided",

@@ -5,6 +5,7 @@ pub mod break_glass;
 pub mod charge;
 pub mod client;
 pub mod clock;
+pub mod dispute;
 pub mod doctor;
 pub mod events;
 pub mod generate;
@@ -17,6 +18,7 @@ pub mod worker;
 
 mod client_show;
 mod connect;
+mod dispute_text;
 mod find;
 mod firms;
 mod glass;

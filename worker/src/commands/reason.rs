@@ -17,7 +17,7 @@ impl Reason {
 }
 
 /// Text that is more than blanks.
-fn said(text: &str) -> Result<String, &'static str> {
+pub fn said(text: &str) -> Result<String, &'static str> {
     match text.trim() {
         "" => Err("it must say something"),
         text => Ok(text.to_owned()),

@@ -12,7 +12,7 @@ use shared::{
     store::{
         Tx,
         audit::{self, Actor, Entry, Severity},
-        cycles,
+        disputes,
         payments::{self, DisputeRow, MovementRow, Payment, StoredDispute},
     },
 };
@@ -26,8 +26,8 @@ use crate::{
     stripe::Dispute,
 };
 
-/// Why an invoice with an open or lost chargeback is never charged automatically.
-const FENCE: &str = "chargeback";
+/// Stripe's word for a cardholder who says that it was not them.
+const FRAUDULENT: &str = "fraudulent";
 
 /// A dispute as it is at Stripe now.
 #[derive(Debug)]
@@ -104,6 +104,7 @@ pub async fn apply(tx: &mut Tx, at: At<'_>, seen: &SeenDispute) -> Result<bool, 
     if let Some(invoice) = payment.invoice {
         fence(tx, at, invoice, &change).await?;
     }
+    follow(tx, at, dispute, &payment, id, &change).await?;
     Ok(true)
 }
 
@@ -190,15 +191,53 @@ async fn fence(tx: &mut Tx, at: At<'_>, invoice: InvoiceId, change: &Change) -> 
         return Ok(());
     };
     match outcome {
-        None | Some(Outcome::Lost) => payments::fence_invoice(tx, at.firm, invoice, FENCE).await?,
+        None | Some(Outcome::Lost) => payments::fence_invoice(tx, at.firm, invoice, disputes::FENCE).await?,
         Some(Outcome::Won | Outcome::Withdrawn | Outcome::InquiryClosed) => {
-            if !payments::has_standing_chargeback(tx, at.firm, invoice).await?
-                && payments::lift_fence(tx, at.firm, invoice, FENCE).await?
-            {
-                let reasons = ["invoice_fenced", "open_dispute"];
-                cycles::resume_held(tx, at.firm, invoice, &reasons, at.now, at.cause).await?;
+            let actor = at.cause.actor();
+            disputes::lift_fence(tx, at.firm, invoice, &at.by(&actor)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What a chargeback means beyond its invoice: one for fraud pauses the client's other charges until it is over, and a lost
+/// one waits for a person's decision.
+async fn follow(
+    tx: &mut Tx,
+    at: At<'_>,
+    seen: &Dispute,
+    payment: &Payment,
+    id: Uuid,
+    change: &Change,
+) -> Result<(), JobError> {
+    let Change::Apply {
+        kind: Kind::Chargeback,
+        outcome,
+        opened,
+        escalated,
+        closed,
+        ..
+    } = change
+    else {
+        return Ok(());
+    };
+    let actor = at.cause.actor();
+    let by = at.by(&actor);
+    if seen.reason.as_deref() == Some(FRAUDULENT) {
+        match outcome {
+            // not whenever its status moves on: a person may have lifted the pause meanwhile
+            None | Some(Outcome::Lost) => {
+                if *opened || *escalated {
+                    disputes::pause_client(tx, at.firm, payment.id, &seen.id, &by).await?;
+                }
+            }
+            Some(Outcome::Won | Outcome::Withdrawn | Outcome::InquiryClosed) => {
+                disputes::resume_client(tx, at.firm, payment.id, &seen.id, &by).await?;
             }
         }
+    }
+    if *closed && *outcome == Some(Outcome::Lost) {
+        disputes::ask_for_decision(tx, at.firm, id, &by).await?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Standing, lock, read, record_decision, set_state, stop_collection};
+use super::{lock, read, record_decision, set_state, stop_collection};
 use crate::{
     domain::document::{DocState, VoidDecision, decide_void},
     ids::{FirmId, InvoiceId},
@@ -33,11 +33,6 @@ pub async fn request_void(
     match (decision, standing.facts.state) {
         (VoidDecision::Refuse(_), _) => {
             record_decision(conn, firm, invoice, "void", decision.words(), &checks, by).await?;
-            return Ok(decision);
-        }
-        (_, DocState::Draft) => {
-            record_decision(conn, firm, invoice, "void", decision.words(), &checks, by).await?;
-            finish(conn, firm, &standing, by, Some(reason)).await?;
             return Ok(decision);
         }
         (_, DocState::VoidRequested) => {}
@@ -81,7 +76,7 @@ pub async fn settle_void(
     let (decision, checks) = decide_void(&standing.facts);
     record_decision(conn, firm, invoice, "void", decision.words(), &checks, by).await?;
     match decision {
-        VoidDecision::Void(_) => finish(conn, firm, &standing, by, None).await?,
+        VoidDecision::Void(_) => finish(conn, firm, invoice, by).await?,
         VoidDecision::Reject(reason) => {
             set_state(conn, firm, invoice, "issued").await?;
             let entry = Entry {
@@ -102,38 +97,27 @@ pub async fn settle_void(
 
 /// Makes it void: the credit used for it is the client's again, its hours can be billed again. Its period stays billed until
 /// somebody bills it anew (A-06).
-async fn finish(
-    conn: &mut PgConnection,
-    firm: FirmId,
-    standing: &Standing,
-    by: &By<'_>,
-    reason: Option<&str>,
-) -> Result<()> {
-    let invoice = standing.invoice;
+async fn finish(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId, by: &By<'_>) -> Result<()> {
     let credit = release_credit(conn, firm, invoice, by).await?;
-    // A draft's lines may have been changed without its total.
-    sqlx::query!(
-        "update invoices i set doc_state = 'void',
-           subtotal_minor = case when doc_state <> 'draft' then subtotal_minor else
-             (select coalesce(sum(amount_minor), 0) from invoice_lines l where l.firm_id = i.firm_id and l.invoice_id = i.id) end
-         where firm_id = $1 and id = $2",
+    let hours = sqlx::query_scalar!(
+        r#"select time_entry_id as "entry!" from invoice_lines
+           where firm_id = $1 and invoice_id = $2 and time_entry_id is not null and released_at is null order by line_no"#,
         firm.0,
         invoice.0
     )
-    .execute(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
-    let hours = sqlx::query_scalar!(
-        r#"update invoice_lines set released_at = $3
-           where firm_id = $1 and invoice_id = $2 and time_entry_id is not null and released_at is null
-           returning time_entry_id as "entry!""#,
+    set_state(conn, firm, invoice, "void").await?;
+    sqlx::query!(
+        "update invoice_lines set released_at = $3
+         where firm_id = $1 and invoice_id = $2 and time_entry_id is not null and released_at is null",
         firm.0,
         invoice.0,
         by.at
     )
-    .fetch_all(&mut *conn)
+    .execute(&mut *conn)
     .await?;
-    let meta = json!({"credit_released_minor": credit, "time_released": hours.len(), "reason": reason,
-                      "draft": standing.facts.state == DocState::Draft});
+    let meta = json!({"credit_released_minor": credit, "time_released": hours.len()});
     let voided = by.entry("invoice.voided", "invoice", invoice.0, meta);
     audit::record(conn, firm, by.at, &voided).await?;
     let metas = vec![json!({"invoice": invoice}); hours.len()];
