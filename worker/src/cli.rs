@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit, break_glass, charge, client, clock, dispute, doctor, events, generate, import, invoice, jobs, ledger,
-        migrate, worker,
+        audit, break_glass, charge, client, clock, dispute, doctor, events, generate, import, invoice, jobs,
+        ledger, migrate, worker,
     },
     output::{Exit, Failure, Format},
 };

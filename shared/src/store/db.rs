@@ -108,18 +108,7 @@ impl Db {
     /// # Errors
     /// When the database is away.
     pub async fn firm(&self, firm: FirmId) -> Result<Tx> {
-        let mut inner = self.pool.begin().await?;
-        let clocks = sqlx::query!(
-            r#"select app.now() as "now!", clock_timestamp() as "real_now!" from set_config('app.firm_id', $1, true)"#,
-            firm.to_string()
-        )
-        .fetch_one(&mut *inner)
-        .await?;
-        Ok(Tx {
-            inner,
-            now: clocks.now,
-            real_now: clocks.real_now,
-        })
+        Tx::of_firm(self.pool.begin().await?, firm).await
     }
 
     /// Begins a transaction that sees one firm's rows, all of them as they are now until it ends, and can change none:
@@ -128,17 +117,11 @@ impl Db {
     /// # Errors
     /// When the database is away.
     pub async fn snapshot(&self, firm: FirmId) -> Result<Tx> {
-        let mut inner = self
+        let inner = self
             .pool
             .begin_with("begin isolation level repeatable read, read only")
             .await?;
-        let now = sqlx::query_scalar!(
-            r#"select app.now() as "now!" from set_config('app.firm_id', $1, true)"#,
-            firm.to_string()
-        )
-        .fetch_one(&mut *inner)
-        .await?;
-        Ok(Tx { inner, now })
+        Tx::of_firm(inner, firm).await
     }
 
     /// Begins a transaction that sees no firm's rows: for the inbox, the queue and the schedules.
@@ -169,6 +152,21 @@ impl Db {
 }
 
 impl Tx {
+    /// Makes a transaction just begun see one firm, and reads the clocks, in one statement.
+    async fn of_firm(mut inner: Transaction<'static, Postgres>, firm: FirmId) -> Result<Self> {
+        let clocks = sqlx::query!(
+            r#"select app.now() as "now!", clock_timestamp() as "real_now!" from set_config('app.firm_id', $1, true)"#,
+            firm.to_string()
+        )
+        .fetch_one(&mut *inner)
+        .await?;
+        Ok(Self {
+            inner,
+            now: clocks.now,
+            real_now: clocks.real_now,
+        })
+    }
+
     /// Business time at the start of this transaction: the `now` of everything decided in it.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {

@@ -11,7 +11,7 @@ use shared::{
     },
     ids::FirmId,
     store::{
-        Db, DbOptions,
+        Db,
         audit_chain::{self, Verified},
         audit_read::{self, AuditRow, Filter},
     },
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{
     clock::parse_duration,
     clock::parse_time,
-    connect::open_db_with,
+    connect::open_db_for,
     find::find_subjects,
     firms::{FirmLabel, chosen_firms},
     list_args::ListArgs,
@@ -283,11 +283,7 @@ async fn verify(firm: Option<&str>, file: Option<PathBuf>, out: Format) -> Resul
         Some(file) => read_heads(&file)?,
         None => BTreeMap::new(),
     };
-    let db = open_db_with(&DbOptions {
-        statement_timeout: LONGEST,
-        ..DbOptions::command("quittance")
-    })
-    .await?;
+    let db = open_db_for(LONGEST).await?;
     let mut report = Report {
         ok: true,
         firms: Vec::new(),

@@ -31,6 +31,19 @@ pub async fn open_db() -> Result<Db, Failure> {
     open_db_at(&url, &DbOptions::command("quittance")).await
 }
 
+/// Like [`open_db`], for a command whose statements may take up to `longest`.
+///
+/// # Errors
+/// As [`open_db`].
+pub async fn open_db_for(longest: Duration) -> Result<Db, Failure> {
+    let url = config::database_url("DATABASE_URL")?;
+    let options = DbOptions {
+        statement_timeout: longest,
+        ..DbOptions::command("quittance")
+    };
+    open_db_at(&url, &options).await
+}
+
 /// Like [`open_db`], for a program that has read its environment already and needs a pool of its own size.
 ///
 /// # Errors

@@ -5,12 +5,11 @@ use std::time::Duration;
 use serde::Serialize;
 use shared::{
     domain::ledger::{self, Balance, Finding, Severity},
-    store::DbOptions,
     store::ledger::{self as books, Checked, JournalRow},
 };
 
 use super::{
-    connect::open_db_with,
+    connect::open_db_for,
     find::find_ledger_subject,
     firms::{FirmLabel, chosen_firms},
     invoice_text::{amount, minute},
@@ -92,11 +91,7 @@ struct FirmFinding {
 }
 
 async fn check(firm: Option<&str>, out: Format) -> Result<Exit, Failure> {
-    let db = open_db_with(&DbOptions {
-        statement_timeout: LONGEST,
-        ..DbOptions::command("quittance")
-    })
-    .await?;
+    let db = open_db_for(LONGEST).await?;
     let mut report = Report {
         ok: true,
         firms: 0,
