@@ -249,10 +249,12 @@ mod tests {
     }
 
     type Break = fn(&mut Facts);
+    /// What is broken, and what becomes of a void and of a write-off then.
+    type Case = (Break, (&'static str, &'static str), (&'static str, &'static str));
 
     #[test]
     fn b11_each_condition_of_a_void_alone_decides_with_its_own_reason() {
-        let cases: [(Break, (&str, &str), (&str, &str)); 8] = [
+        let cases: [Case; 8] = [
             (
                 |_| {},
                 ("void", "nothing_under_way"),
