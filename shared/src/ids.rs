@@ -54,6 +54,14 @@ id_type!(
     EngagementId
 );
 id_type!(
+    /// Somebody of a firm, or of one of its clients.
+    UserId
+);
+id_type!(
+    /// Time worked for an engagement.
+    TimeEntryId
+);
+id_type!(
     /// An invoice.
     InvoiceId
 );

@@ -90,9 +90,10 @@ impl Town {
              insert into payment_methods (firm_id, id, client_id, stripe_payment_method_id, last4, exp_year)
                values ('{firm}', '{method}', '{client}', '{CARD}', '4242', 2026);
              update clients set autopay_enabled = true, autopay_payment_method_id = '{method}';
+             insert into users (firm_id, id, name, role) values ('{firm}', '{method}', 'U', 'owner');
              insert into invoices (firm_id, id, client_id, engagement_override, engagement_override_reason, engagement_override_by,
                                    source, currency, subtotal_minor, autopay_opt_in)
-               values ('{firm}', '{invoice}', '{client}', true, 'test', 'test', 'manual', 'usd', 12500, true);
+               values ('{firm}', '{invoice}', '{client}', true, 'test', '{method}', 'manual', 'usd', 12500, true);
              insert into invoice_lines (firm_id, id, invoice_id, line_no, kind, amount_minor)
                values ('{firm}', gen_random_uuid(), '{invoice}', 1, 'adjustment', 12500);
              update invoices set doc_state = 'issued', number = 'T-1', issue_date = '2026-03-01', due_date = '2026-03-31',

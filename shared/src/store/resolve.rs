@@ -9,8 +9,8 @@ use crate::ids::{FirmId, InvoiceId};
 /// A row that an id may mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// `firm`, `client`, `engagement`, `invoice`, or what a Stripe id leads to: `customer`, `payment_method`,
-    /// `payment_intent`, `charge`, `refund`, `dispute`.
+    /// `firm`, `client`, `user`, `engagement`, `time_entry`, `invoice`, `payment`, `refund`, `dispute`, `credit_lot`, or what
+    /// a Stripe id leads to: `customer`, `payment_method`, `payment_intent`, `charge`, `refund`, `dispute`.
     pub kind: String,
     /// Whose.
     pub firm: FirmId,
@@ -39,11 +39,12 @@ pub async fn resolve(conn: &mut PgConnection, reference: &str) -> Result<Vec<Fou
         .collect())
 }
 
-/// The invoice that a Stripe object (intent, charge, refund, dispute) has to do with. The firm must be set.
+/// The invoice that a payment, refund or dispute has to do with, by Stripe's id (an intent's and a charge's too) or ours.
+/// The firm must be set.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn invoice_of(conn: &mut PgConnection, firm: FirmId, stripe_id: &str) -> Result<Option<InvoiceId>> {
+pub async fn invoice_of(conn: &mut PgConnection, firm: FirmId, id: &str) -> Result<Option<InvoiceId>> {
     let invoice = sqlx::query_scalar!(
         r#"select invoice_id as "invoice!" from (
              select c.invoice_id from collection_cycles c where c.firm_id = $1 and c.stripe_payment_intent_id = $2
@@ -53,16 +54,16 @@ pub async fn invoice_of(conn: &mut PgConnection, firm: FirmId, stripe_id: &str) 
               where a.firm_id = $1 and a.stripe_charge_id = $2
              union all
              select p.invoice_id from payments p
-              where p.firm_id = $1 and (p.stripe_charge_id = $2 or p.stripe_payment_intent_id = $2)
+              where p.firm_id = $1 and ($2 in (p.stripe_charge_id, p.stripe_payment_intent_id, p.id::text))
              union all
              select p.invoice_id from refunds r join payments p on p.firm_id = r.firm_id and p.id = r.payment_id
-              where r.firm_id = $1 and r.stripe_refund_id = $2
+              where r.firm_id = $1 and $2 in (r.stripe_refund_id, r.id::text)
              union all
              select p.invoice_id from disputes d join payments p on p.firm_id = d.firm_id and p.id = d.payment_id
-              where d.firm_id = $1 and d.stripe_dispute_id = $2) found
+              where d.firm_id = $1 and $2 in (d.stripe_dispute_id, d.id::text)) found
            where invoice_id is not null limit 1"#,
         firm.0,
-        stripe_id
+        id
     )
     .fetch_optional(conn)
     .await?;

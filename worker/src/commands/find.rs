@@ -1,7 +1,7 @@
 //! From what an operator types to a row: any id in any of its forms.
 
 use shared::{
-    ids::{ClientId, FirmId, InvoiceId},
+    ids::{ClientId, EngagementId, FirmId, InvoiceId, TimeEntryId, UserId},
     store::{
         self, Db,
         ledger::Filter,
@@ -17,16 +17,15 @@ use crate::output::{Detail, Failure};
 /// Kinds of rows that an id may mean (see [`resolve`]).
 const INVOICE: &[&str] = &["invoice"];
 const CLIENT: &[&str] = &["client", "customer"];
-/// What Stripe makes of an invoice.
-const OF_INVOICE: &[&str] = &["payment_intent", "charge", "refund", "dispute"];
+/// What happens to an invoice.
+const OF_INVOICE: &[&str] = &["payment_intent", "charge", "payment", "refund", "dispute"];
 
-/// An invoice: by UUID, `external_id`, number, or the Stripe id of anything that happened to it.
+/// An invoice: by UUID, `external_id`, number, or the id (Stripe's or ours) of anything that happened to it.
 ///
 /// # Errors
 /// When there is none or several, or the database is away.
 pub async fn find_invoice(db: &Db, reference: &str) -> Result<(FirmId, InvoiceId), Failure> {
-    let found = resolved(db, reference, &[INVOICE, OF_INVOICE].concat()).await?;
-    let row = one(db, "invoice", reference, found).await?;
+    let row = find(db, "invoice", &[INVOICE, OF_INVOICE].concat(), reference).await?;
     invoice_of(db, reference, row).await
 }
 
@@ -35,9 +34,38 @@ pub async fn find_invoice(db: &Db, reference: &str) -> Result<(FirmId, InvoiceId
 /// # Errors
 /// When there is none or several, or the database is away.
 pub async fn find_client(db: &Db, reference: &str) -> Result<(FirmId, ClientId), Failure> {
-    let found = resolved(db, reference, CLIENT).await?;
-    let row = one(db, "client", reference, found).await?;
+    let row = find(db, "client", CLIENT, reference).await?;
     Ok((row.firm, ClientId(row.id)))
+}
+
+/// An engagement: by UUID or `external_id`.
+///
+/// # Errors
+/// When there is none or several, or the database is away.
+#[allow(dead_code, reason = "for the commands to come")]
+pub async fn find_engagement(db: &Db, reference: &str) -> Result<(FirmId, EngagementId), Failure> {
+    let row = find(db, "engagement", &["engagement"], reference).await?;
+    Ok((row.firm, EngagementId(row.id)))
+}
+
+/// A time entry: by UUID or `external_id`.
+///
+/// # Errors
+/// When there is none or several, or the database is away.
+#[allow(dead_code, reason = "for the commands to come")]
+pub async fn find_time_entry(db: &Db, reference: &str) -> Result<(FirmId, TimeEntryId), Failure> {
+    let row = find(db, "time entry", &["time_entry"], reference).await?;
+    Ok((row.firm, TimeEntryId(row.id)))
+}
+
+/// A user of any firm: by UUID or `external_id`. Where the firm is known, `store::users::find` is narrower.
+///
+/// # Errors
+/// When there is none or several, or the database is away.
+#[allow(dead_code, reason = "for the commands to come")]
+pub async fn find_user(db: &Db, reference: &str) -> Result<(FirmId, UserId), Failure> {
+    let row = find(db, "user", &["user"], reference).await?;
+    Ok((row.firm, UserId(row.id)))
 }
 
 /// A dispute: by Stripe id or UUID.
@@ -45,8 +73,7 @@ pub async fn find_client(db: &Db, reference: &str) -> Result<(FirmId, ClientId),
 /// # Errors
 /// When there is none or several, or the database is away.
 pub async fn find_dispute(db: &Db, reference: &str) -> Result<(FirmId, Uuid), Failure> {
-    let found = resolved(db, reference, &["dispute"]).await?;
-    let row = one(db, "dispute", reference, found).await?;
+    let row = find(db, "dispute", &["dispute"], reference).await?;
     Ok((row.firm, row.id))
 }
 
@@ -55,8 +82,8 @@ pub async fn find_dispute(db: &Db, reference: &str) -> Result<(FirmId, Uuid), Fa
 /// # Errors
 /// When there is none or several, or the database is away.
 pub async fn find_ledger_subject(db: &Db, reference: &str) -> Result<(FirmId, Filter), Failure> {
-    let found = resolved(db, reference, &[CLIENT, INVOICE, OF_INVOICE].concat()).await?;
-    let row = one(db, "invoice or client", reference, found).await?;
+    let kinds = [CLIENT, INVOICE, OF_INVOICE].concat();
+    let row = find(db, "invoice or client", &kinds, reference).await?;
     if CLIENT.contains(&row.kind.as_str()) {
         return Ok((row.firm, Filter::Client(ClientId(row.id))));
     }
@@ -88,12 +115,24 @@ pub async fn find_subjects(db: &Db, reference: &str) -> Result<Vec<Uuid>, Failur
     Ok(subjects)
 }
 
-/// Everything of these kinds that an id may mean.
-async fn resolved(db: &Db, reference: &str, kinds: &[&str]) -> Result<Vec<Found>, Failure> {
+/// The one row of these kinds (the words of `app.resolve`) that an id means; `noun` is what people call it. The kinds that
+/// have no function of their own: `payment` and `charge`, `refund`, `credit_lot`.
+///
+/// # Errors
+/// When there is none or several, or the database is away.
+pub async fn find(db: &Db, noun: &str, kinds: &[&str], reference: &str) -> Result<Found, Failure> {
     let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
     let mut found = resolve::resolve(&mut conn, reference).await?;
+    drop(conn);
     found.retain(|row| kinds.contains(&row.kind.as_str()));
-    Ok(found)
+    // One row may be found by several of its ids.
+    let mut seen: Vec<(FirmId, Uuid)> = Vec::new();
+    found.retain(|row| {
+        let fresh = !seen.contains(&(row.firm, row.id));
+        seen.push((row.firm, row.id));
+        fresh
+    });
+    one(db, noun, reference, found).await
 }
 
 /// The invoice that a row is, or has to do with.
