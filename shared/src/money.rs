@@ -457,6 +457,26 @@ mod tests {
             }
         }
 
+        /// against exact rationals. What is charged is a multiple of what Stripe can charge, nothing nearer is, and of
+        /// two that are equally near it is the even one. In every currency, those without decimals among them.
+        #[test]
+        fn a12_hours_are_rounded_half_to_even_once(minutes in 1..=1440_u32, rate_minor in 1..=MAX_AMOUNT_MINOR, whole_hours: bool) {
+            for currency in Currency::all() {
+                let minutes = if whole_hours { minutes - minutes % 30 } else { minutes };
+                let amount = hourly_amount(minutes, Money::new(rate_minor, currency)).unwrap();
+                let step = i128::from(currency.charge_step());
+                // In sixtieths of a minor unit everything is a whole number.
+                let exact = i128::from(minutes) * i128::from(rate_minor);
+                let off = (i128::from(amount.minor()) * 60 - exact).abs();
+                prop_assert_eq!(i128::from(amount.minor()) % step, 0);
+                prop_assert!(off * 2 <= step * 60, "{} of {} at {}", amount, minutes, rate_minor);
+                if off * 2 == step * 60 {
+                    prop_assert_eq!(i128::from(amount.minor()) / step % 2, 0);
+                }
+                prop_assert_eq!(amount.currency(), currency);
+            }
+        }
+
         #[test]
         fn a_share_lies_within_its_whole_and_is_off_by_at_most_half_a_step(minor: i64, part: u32, whole: u32) {
             for code in ["usd", "isk", "kwd", "jpy"] {

@@ -1,4 +1,4 @@
-//! A run of package generation over one firm: the same code for the dry run, the job and the plan's hash.
+//! A run of generation over one firm: the same code for the dry run, the job and the plan's hash.
 
 use std::collections::HashMap;
 
@@ -7,15 +7,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::{
     domain::{
-        generate::{Approval, EngagementFacts, EngagementStatus, PlanItem, Planned, plan},
-        period::Terms,
+        generate::{
+            Approval, EngagementFacts, EngagementStatus, Hours, PlanItem, Planned, PricingMode, plan,
+        },
+        import::LineKind,
+        period::{Fee, Period, Terms},
     },
     ids::{EngagementId, InvoiceId},
     store::{
         self,
         audit::Cause,
+        billable_time::{self, Billable, Window},
         decisions::{self, Decision},
         generation::{self, EngagementRow, FirmContext, Generated, PlannedInvoice},
+        issuing::{Basis, Draft, DraftLine, Source},
     },
 };
 use sqlx::PgConnection;
@@ -44,10 +49,48 @@ pub struct Bill {
     pub period: Days,
     /// Total in minor units.
     pub total_minor: i64,
+    /// What of it is for what.
+    pub lines: Vec<KindSum>,
     /// Its currency.
     pub currency: String,
     /// What a person should look at before it goes out.
     pub warnings: Vec<serde_json::Value>,
+}
+
+/// What the lines of one kind come to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindSum {
+    /// `package_fee`, `hourly` or `adjustment`.
+    pub kind: LineKind,
+    /// How many lines.
+    pub count: usize,
+    /// How long, of time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<i64>,
+    /// What they come to.
+    pub amount_minor: i64,
+}
+
+impl KindSum {
+    /// One sum for each kind among the lines, in the order of the kinds.
+    pub fn of(lines: &[DraftLine]) -> Vec<Self> {
+        LineKind::ALL
+            .iter()
+            .filter_map(|kind| {
+                let lines: Vec<&DraftLine> = lines.iter().filter(|line| line.kind == *kind).collect();
+                let minutes: Vec<i64> = lines
+                    .iter()
+                    .filter_map(|line| line.time.map(|time| i64::from(time.minutes)))
+                    .collect();
+                (!lines.is_empty()).then(|| Self {
+                    kind: *kind,
+                    count: lines.len(),
+                    minutes: (!minutes.is_empty()).then(|| minutes.iter().sum()),
+                    amount_minor: lines.iter().map(|line| line.amount.minor()).sum(),
+                })
+            })
+            .collect()
+    }
 }
 
 /// An engagement, or a period of it, that is not billed.
@@ -109,13 +152,34 @@ pub async fn chunk(
     let last = rows.last().map(|r| r.id);
     let as_of = order.as_of.unwrap_or(firm.today);
     let mut wanted = Wanted::default();
+    let mut time = unbilled_time(conn, firm, &rows).await?;
     for row in in_order_of_start(&rows) {
-        wanted.plan(row, firm, as_of, order.approval)?;
+        let time = time.remove(&row.id).unwrap_or_default();
+        wanted.plan(row, &time, firm, as_of, order.approval)?;
     }
-    let generated = generation::issue(conn, firm, &wanted.invoices, now, cause).await?;
+    let invoices = std::mem::take(&mut wanted.invoices);
+    let generated = generation::issue(conn, firm, invoices, now, cause).await?;
     let report = wanted.report(&generated);
     record(conn, firm, now, &rows, &wanted, &report, cause).await?;
     Ok((last, report))
+}
+
+/// Time that may be billed, by engagement. It is locked: before any period is claimed, as by everybody who bills time.
+async fn unbilled_time(
+    conn: &mut PgConnection,
+    firm: &FirmContext,
+    rows: &[EngagementRow],
+) -> store::Result<HashMap<EngagementId, Vec<Billable>>> {
+    let engagements: Vec<EngagementId> = rows
+        .iter()
+        .filter(|row| row.pricing_mode != PricingMode::Package.as_str() && row.status != "draft")
+        .map(|row| row.id)
+        .collect();
+    let mut by_engagement: HashMap<EngagementId, Vec<Billable>> = HashMap::new();
+    for entry in billable_time::lock_billable(conn, firm.id, &engagements, Window::default()).await? {
+        by_engagement.entry(entry.engagement).or_default().push(entry);
+    }
+    Ok(by_engagement)
 }
 
 /// Versions of one lineage in order of their start: what the earlier one bills, the later one must not.
@@ -142,16 +206,25 @@ impl Wanted {
     fn plan(
         &mut self,
         row: &EngagementRow,
+        time: &[Billable],
         firm: &FirmContext,
         as_of: NaiveDate,
         approval: Approval,
     ) -> store::Result<()> {
-        let facts = self.facts(row, firm)?;
+        let facts = self.facts(row, time, firm)?;
         let plan = plan(&facts, as_of, approval);
         let predicates = json!(plan.predicates);
         for planned in plan.planned {
             match planned {
-                Planned::Bill { period, fee } => {
+                Planned::Bill {
+                    period,
+                    fee,
+                    hours,
+                    total,
+                    warnings,
+                } => {
+                    let hours: Vec<&Billable> = hours.iter().filter_map(|place| time.get(*place)).collect();
+                    let invoice = invoice(row, facts.mode, period, fee, &hours);
                     self.planned
                         .entry(row.lineage)
                         .or_default()
@@ -160,7 +233,7 @@ impl Wanted {
                         engagement: row.id.to_string(),
                         period_start: period.start,
                         period_end: period.end,
-                        total: fee.amount,
+                        total,
                     });
                     self.bills.push(Bill {
                         invoice: None,
@@ -169,22 +242,12 @@ impl Wanted {
                             start: period.start,
                             end: period.end,
                         },
-                        total_minor: fee.amount.minor(),
-                        currency: fee.amount.currency().as_str().to_owned(),
-                        warnings: fee.warnings.iter().map(|w| json!(w)).collect(),
+                        total_minor: total.minor(),
+                        lines: KindSum::of(&invoice.draft.lines),
+                        currency: total.currency().as_str().to_owned(),
+                        warnings: warnings.iter().map(|w| json!(w)).collect(),
                     });
-                    self.invoices.push(PlannedInvoice {
-                        engagement: row.id,
-                        client: row.client,
-                        customer: row.customer.clone(),
-                        source: row.pricing_mode.clone(),
-                        start: period.start,
-                        end: period.end,
-                        amount: fee.amount,
-                        derivation: fee.derivation,
-                        autopay: row.autopay,
-                        charge_on_due: row.charge_timing == "on_due",
-                    });
+                    self.invoices.push(invoice);
                     self.decided
                         .push((row.id, "bill", "due".into(), predicates.clone()));
                 }
@@ -205,10 +268,13 @@ impl Wanted {
         Ok(())
     }
 
-    fn facts(&self, row: &EngagementRow, firm: &FirmContext) -> store::Result<EngagementFacts> {
-        let word = |e: shared::domain::words::UnknownWord| {
-            store::Error::Other(sqlx::Error::Decode(e.to_string().into()))
-        };
+    fn facts(
+        &self,
+        row: &EngagementRow,
+        time: &[Billable],
+        firm: &FirmContext,
+    ) -> store::Result<EngagementFacts> {
+        let word = |unknown: shared::domain::words::UnknownWord| store::Error::corrupt(unknown);
         let mut lineage_billed = row.lineage_billed.clone();
         let planned = self.planned.get(&row.lineage).into_iter().flatten();
         lineage_billed.extend(planned.filter(|p| p.0 != row.id).map(|p| (p.1, p.2)));
@@ -221,6 +287,14 @@ impl Wanted {
                 ends_on: row.ends_on,
                 fee: row.fee,
             },
+            mode: row.pricing_mode.parse().map_err(word)?,
+            hours: time
+                .iter()
+                .map(|entry| Hours {
+                    worked_on: entry.worked_on,
+                    amount: entry.amount,
+                })
+                .collect(),
             status: row.status.parse::<EngagementStatus>().map_err(word)?,
             signed: row.status != "draft",
             client_parked: row.client_parked,
@@ -251,6 +325,52 @@ impl Wanted {
             }
         }
         report
+    }
+}
+
+/// The invoice that a line of the plan calls for: the fee, then the hours by day worked.
+fn invoice(
+    row: &EngagementRow,
+    mode: PricingMode,
+    period: Period,
+    fee: Option<Fee>,
+    hours: &[&Billable],
+) -> PlannedInvoice {
+    let derivation = fee.as_ref().map_or_else(
+        || json!({"index": period.index, "start": period.start, "end": period.end, "in_arrears": true, "entries": hours.len()}),
+        |fee| fee.derivation.clone(),
+    );
+    let fee_line = fee.map(|fee| DraftLine {
+        kind: LineKind::PackageFee,
+        code: "package_fee".to_owned(),
+        amount: fee.amount,
+        time: None,
+        derivation: fee.derivation,
+    });
+    PlannedInvoice {
+        start: period.start,
+        end: period.end,
+        derivation,
+        engagement: row.id,
+        draft: Draft {
+            id: InvoiceId::new(),
+            external_id: None,
+            client: row.client,
+            basis: Basis::Engagement(row.id),
+            project: None,
+            source: match mode {
+                PricingMode::Package => Source::Package,
+                PricingMode::Hourly => Source::Hourly,
+                PricingMode::Mixed => Source::Mixed,
+            },
+            currency: row.fee.currency(),
+            dates: None,
+            autopay: row.autopay,
+            lines: fee_line
+                .into_iter()
+                .chain(hours.iter().map(|entry| entry.line()))
+                .collect(),
+        },
     }
 }
 

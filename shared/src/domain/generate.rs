@@ -1,5 +1,9 @@
 //! Which periods of one engagement are billed now, and why the others are not.
 //!
+//! A package fee is due on the first day of its period. Hours of a mixed engagement go with it: every approved hour that was
+//! worked before the period's end and is on no invoice yet. Hours alone are billed when their period is over, and a period
+//! without any makes no invoice.
+//!
 //! Money may move by itself after this, so every doubt bills later and leaves a reason for a person: a long gap waits
 //! for approval instead of becoming a pile of invoices, and days that another engagement of the same lineage has billed
 //! are not billed again. The same facts give the same plan, so a dry run and the real run agree, and their hash proves it.
@@ -8,11 +12,22 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
-    period::{Fee, Period, Proration, Terms, due_periods, fee_for},
+    period::{Fee, Period, Proration, Terms, Warning, below_minimum, due_periods, fee_for, over_periods},
     predicate::Predicate,
     words::word_enum,
 };
 use crate::money::Money;
+
+word_enum!(
+    /// What a client pays for.
+    PricingMode, "pricing_mode":
+    /// A fee per period.
+    Package = "package",
+    /// Time worked.
+    Hourly = "hourly",
+    /// Both.
+    Mixed = "mixed",
+);
 
 word_enum!(
     /// Where an engagement stands.
@@ -46,13 +61,23 @@ word_enum!(
     CatchUpNeedsApproval = "catch_up_needs_approval",
     /// Another engagement of the lineage has billed this period: a person says which of the two bills it.
     RenewalOverlapNeedsChoice = "renewal_overlap_needs_choice",
+    /// Hours are billed in arrears, and no period is over yet.
+    NotDue = "not_due",
+    /// No approved time that is on no invoice belongs to a period that is over.
+    NoApprovedTime = "no_approved_time",
+    /// The engagement is over and has been billed, but approved time is left that no period takes: a person invoices it.
+    TimeLeftUnbilled = "time_left_unbilled",
 );
 
 /// What is known of one engagement. Date ranges are half-open `[start, end)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngagementFacts {
-    /// Its terms.
+    /// Its terms. Where hours alone are billed the fee is nothing.
     pub terms: Terms,
+    /// What is paid for.
+    pub mode: PricingMode,
+    /// Approved time that is on no invoice, by day worked; none where the mode bills no time.
+    pub hours: Vec<Hours>,
     /// Where it stands.
     pub status: EngagementStatus,
     /// Whether it has been signed.
@@ -66,6 +91,15 @@ pub struct EngagementFacts {
     /// Unreleased billed periods of the other engagements of its lineage. In one run these include what was planned
     /// before this engagement, so engagements of a lineage are planned in order of their start.
     pub lineage_billed: Vec<(NaiveDate, NaiveDate)>,
+}
+
+/// Approved time that is on no invoice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hours {
+    /// On which day it was worked.
+    pub worked_on: NaiveDate,
+    /// What it costs.
+    pub amount: Money,
 }
 
 /// How much may be billed in arrears without asking.
@@ -93,8 +127,14 @@ pub enum Planned {
     Bill {
         /// The days billed.
         period: Period,
-        /// The package fee for them.
-        fee: Fee,
+        /// The package fee for them, where there is one.
+        fee: Option<Fee>,
+        /// The hours that go with them, by their place in [`EngagementFacts::hours`].
+        hours: Vec<usize>,
+        /// Fee and hours together.
+        total: Money,
+        /// What a person should look at before the invoice goes out.
+        warnings: Vec<Warning>,
     },
     /// Bill nothing.
     Skip {
@@ -120,15 +160,22 @@ pub struct Plan {
 /// night's record with its past.
 #[must_use]
 pub fn plan(facts: &EngagementFacts, as_of: NaiveDate, approval: Approval) -> Plan {
+    match facts.mode {
+        PricingMode::Package | PricingMode::Mixed => plan_package(facts, as_of, approval),
+        PricingMode::Hourly => plan_hours(facts, as_of, approval),
+    }
+}
+
+fn plan_package(facts: &EngagementFacts, as_of: NaiveDate, approval: Approval) -> Plan {
     let due = due_periods(&facts.terms, as_of);
     let sorted = Sorted::of(facts, &due, as_of);
     let within_limit = approval.approved || sorted.backfill <= approval.max_backfill_periods;
     Plan {
-        planned: match reason_of_engagement(facts, as_of, &due, &sorted) {
+        planned: match reason_of_engagement(facts, as_of, &due, sorted.is_empty()) {
             Some(reason) => vec![Planned::Skip { period: None, reason }],
             None => plan_periods(facts, &due, &sorted, within_limit),
         },
-        predicates: predicates(facts, as_of, &due, &sorted, approval, within_limit),
+        predicates: predicates(facts, as_of, &due, &sorted, approval),
     }
 }
 
@@ -155,6 +202,11 @@ impl Sorted {
             backfill: u32::try_from(backfill).unwrap_or(u32::MAX),
         }
     }
+
+    /// Everything that is due has been billed.
+    fn is_empty(&self) -> bool {
+        self.unbilled.is_empty() && self.overlapping.is_empty()
+    }
 }
 
 /// The days that a fee stands for. A clipped period at the full fee stands for all days of the full period, which is how
@@ -177,16 +229,19 @@ fn reason_of_engagement(
     facts: &EngagementFacts,
     as_of: NaiveDate,
     due: &[Period],
-    sorted: &Sorted,
+    nothing_left: bool,
 ) -> Option<SkipReason> {
     let over = facts.terms.ends_on.is_some_and(|ends_on| ends_on <= as_of);
-    let nothing_left = sorted.unbilled.is_empty() && sorted.overlapping.is_empty();
     if !facts.signed || facts.status == EngagementStatus::Draft {
         Some(SkipReason::NotSigned)
-    } else if facts.status == EngagementStatus::Canceled || (over && nothing_left) {
+    } else if facts.status == EngagementStatus::Canceled || (over && nothing_left && facts.hours.is_empty()) {
         Some(SkipReason::Ended)
-    } else if due.is_empty() {
+    } else if over && nothing_left {
+        Some(SkipReason::TimeLeftUnbilled)
+    } else if facts.terms.starts_on > as_of {
         Some(SkipReason::NotStarted)
+    } else if due.is_empty() {
+        Some(SkipReason::NotDue)
     } else if facts.firm_invoicing_paused {
         Some(SkipReason::InvoicingPaused)
     } else if facts.client_parked {
@@ -203,6 +258,7 @@ fn plan_periods(
     within_limit: bool,
 ) -> Vec<Planned> {
     let latest = due.last().map(|period| period.index);
+    let mut left: Vec<usize> = (0..facts.hours.len()).collect();
     due.iter()
         .filter_map(|period| {
             let skip = |reason| {
@@ -220,10 +276,11 @@ fn plan_periods(
                     None
                 }
             } else if within_limit {
-                Some(Planned::Bill {
-                    period: *period,
-                    fee: fee_for(&facts.terms, period),
-                })
+                let (hours, later) = left
+                    .iter()
+                    .partition(|place| facts.hours[**place].worked_on < period.end);
+                left = later;
+                Some(bill(facts, *period, Some(fee_for(&facts.terms, period)), hours))
             } else {
                 skip(SkipReason::CatchUpNeedsApproval)
             }
@@ -231,21 +288,131 @@ fn plan_periods(
         .collect()
 }
 
-fn predicates(
+/// One invoice. What it comes to is judged as a whole: a small fee with many hours is no small invoice.
+fn bill(facts: &EngagementFacts, period: Period, fee: Option<Fee>, hours: Vec<usize>) -> Planned {
+    let fee_minor = fee.as_ref().map_or(0, |fee| fee.amount.minor());
+    // A sum that does not fit cannot come of time as it is kept; were it to, the lines would not add up to it, and the
+    // database refuses that.
+    let total_minor = hours.iter().fold(fee_minor, |sum, place| {
+        sum.saturating_add(facts.hours[*place].amount.minor())
+    });
+    let total = Money::new(total_minor, facts.terms.fee.currency());
+    let mut warnings: Vec<Warning> = fee.iter().flat_map(|fee| fee.warnings.clone()).collect();
+    warnings.extend(below_minimum(total));
+    Planned::Bill {
+        period,
+        fee,
+        hours,
+        total,
+        warnings,
+    }
+}
+
+/// Plans hours that are billed on a cadence: each entry goes with the first unbilled period that is over and ends after
+/// the day it was worked. Time that was approved late thus goes with the next period, not with a second invoice.
+fn plan_hours(facts: &EngagementFacts, as_of: NaiveDate, approval: Approval) -> Plan {
+    let due = over_periods(&facts.terms, as_of);
+    let mut left: Vec<usize> = (0..facts.hours.len()).collect();
+    let mut bills: Vec<Planned> = Vec::new();
+    let mut backfill = 0;
+    for period in &due {
+        if overlaps(&facts.billed, (period.start, period.end)) {
+            continue;
+        }
+        let (hours, later): (Vec<usize>, Vec<usize>) = left
+            .iter()
+            .partition(|place| facts.hours[**place].worked_on < period.end);
+        // Minutes that come to nothing wait for others to be invoiced with.
+        if hours.iter().any(|place| facts.hours[*place].amount.is_positive()) {
+            left = later;
+            backfill += u32::from(Some(period) != due.last());
+            bills.push(bill(facts, *period, None, hours));
+        }
+    }
+    let within_limit = approval.approved || backfill <= approval.max_backfill_periods;
+    let planned = match reason_of_engagement(facts, as_of, &due, bills.is_empty()) {
+        Some(reason) => vec![Planned::Skip { period: None, reason }],
+        None if bills.is_empty() => vec![nothing_to_bill(facts, &due)],
+        None if within_limit => bills.clone(),
+        None => bills.iter().map(needs_approval).collect(),
+    };
+    Plan {
+        planned,
+        predicates: predicates_of_hours(facts, as_of, &due, &bills, backfill, approval),
+    }
+}
+
+fn nothing_to_bill(facts: &EngagementFacts, due: &[Period]) -> Planned {
+    let latest = due.last().copied();
+    let is_billed = latest.is_some_and(|period| overlaps(&facts.billed, (period.start, period.end)));
+    Planned::Skip {
+        period: latest,
+        reason: if is_billed {
+            SkipReason::AlreadyBilled
+        } else {
+            SkipReason::NoApprovedTime
+        },
+    }
+}
+
+fn needs_approval(planned: &Planned) -> Planned {
+    match planned {
+        Planned::Bill { period, .. } => Planned::Skip {
+            period: Some(*period),
+            reason: SkipReason::CatchUpNeedsApproval,
+        },
+        Planned::Skip { period, reason } => Planned::Skip {
+            period: *period,
+            reason: *reason,
+        },
+    }
+}
+
+fn predicates_of_hours(
     facts: &EngagementFacts,
     as_of: NaiveDate,
     due: &[Period],
-    sorted: &Sorted,
+    bills: &[Planned],
+    backfill: u32,
     approval: Approval,
-    within_limit: bool,
 ) -> Vec<Predicate> {
+    let started = facts.terms.starts_on <= as_of;
+    let mut predicates = predicates_of_engagement(facts, as_of, started);
+    predicates.push(Predicate::new(
+        "period_over",
+        !due.is_empty(),
+        json!({"over": due.len(), "as_of": as_of}),
+    ));
+    if due.is_empty() {
+        predicates.extend(["approved_time", "catch_up_within_limit"].map(Predicate::not_applicable));
+        return predicates;
+    }
+    predicates.push(Predicate::new(
+        "approved_time",
+        !bills.is_empty(),
+        json!({"entries": facts.hours.len(), "periods": bills.len()}),
+    ));
+    predicates.push(within_limit_predicate(backfill, approval));
+    predicates
+}
+
+fn within_limit_predicate(backfill: u32, approval: Approval) -> Predicate {
+    Predicate::new(
+        "catch_up_within_limit",
+        approval.approved || backfill <= approval.max_backfill_periods,
+        json!({"behind": backfill, "limit": approval.max_backfill_periods, "approved": approval.approved}),
+    )
+}
+
+/// The conditions that do not depend on a period.
+fn predicates_of_engagement(facts: &EngagementFacts, as_of: NaiveDate, started: bool) -> Vec<Predicate> {
     let canceled = facts.status == EngagementStatus::Canceled;
-    let mut predicates = vec![
+    vec![
         Predicate::new("engagement_signed", facts.signed, json!(facts.signed)),
         Predicate::new("engagement_not_canceled", !canceled, json!(facts.status)),
         Predicate::new(
             "engagement_started",
-            !due.is_empty(),
+            started,
             json!({"starts_on": facts.terms.starts_on, "as_of": as_of}),
         ),
         Predicate::new(
@@ -258,7 +425,17 @@ fn predicates(
             !facts.client_parked,
             json!(facts.client_parked),
         ),
-    ];
+    ]
+}
+
+fn predicates(
+    facts: &EngagementFacts,
+    as_of: NaiveDate,
+    due: &[Period],
+    sorted: &Sorted,
+    approval: Approval,
+) -> Vec<Predicate> {
+    let mut predicates = predicates_of_engagement(facts, as_of, !due.is_empty());
     if due.is_empty() {
         predicates.extend(
             ["period_unbilled", "no_renewal_overlap", "catch_up_within_limit"].map(Predicate::not_applicable),
@@ -282,11 +459,7 @@ fn predicates(
                 .collect::<Vec<_>>()
         ),
     ));
-    predicates.push(Predicate::new(
-        "catch_up_within_limit",
-        within_limit,
-        json!({"behind": sorted.backfill, "limit": approval.max_backfill_periods, "approved": approval.approved}),
-    ));
+    predicates.push(within_limit_predicate(sorted.backfill, approval));
     predicates
 }
 
@@ -353,6 +526,8 @@ mod tests {
                 ends_on: ends_on.map(day),
                 fee: Money::new(100_000, Currency::USD),
             },
+            mode: PricingMode::Package,
+            hours: vec![],
             status: EngagementStatus::Signed,
             signed: true,
             client_parked: false,
@@ -366,7 +541,7 @@ mod tests {
     fn brief(facts: &EngagementFacts, as_of: &str, approval: Approval) -> Vec<String> {
         let planned = plan(facts, day(as_of), approval).planned;
         let words = planned.iter().map(|line| match line {
-            Planned::Bill { period, fee } => format!("{} bill {}", period.start, fee.amount.minor()),
+            Planned::Bill { period, total, .. } => format!("{} bill {}", period.start, total.minor()),
             Planned::Skip {
                 period: Some(period),
                 reason,
@@ -379,12 +554,22 @@ mod tests {
     /// Carries the plan out, as far as the facts go, and gives what it bills.
     fn bill(facts: &mut EngagementFacts, as_of: NaiveDate, approval: Approval) -> i64 {
         let mut total_minor = 0;
+        let mut billed_hours = Vec::new();
         for line in plan(facts, as_of, approval).planned {
-            if let Planned::Bill { period, fee } = line {
+            if let Planned::Bill {
+                period, hours, total, ..
+            } = line
+            {
                 facts.billed.push((period.start, period.end));
-                total_minor += fee.amount.minor();
+                billed_hours.extend(hours);
+                total_minor += total.minor();
             }
         }
+        let mut place = 0;
+        facts.hours.retain(|_| {
+            place += 1;
+            !billed_hours.contains(&(place - 1))
+        });
         total_minor
     }
 
@@ -601,6 +786,192 @@ mod tests {
         }
     }
 
+    fn hours(days: &[(&str, i64)]) -> Vec<Hours> {
+        days.iter()
+            .map(|(on, minor)| Hours {
+                worked_on: day(on),
+                amount: Money::new(*minor, Currency::USD),
+            })
+            .collect()
+    }
+
+    /// Hours alone, by calendar months.
+    fn hourly(starts_on: &str, ends_on: Option<&str>, worked: &[(&str, i64)]) -> EngagementFacts {
+        let base = retainer(starts_on, ends_on);
+        EngagementFacts {
+            mode: PricingMode::Hourly,
+            hours: hours(worked),
+            terms: Terms {
+                fee: Money::zero(Currency::USD),
+                ..base.terms
+            },
+            ..base
+        }
+    }
+
+    #[test]
+    fn r023_hours_of_a_mixed_engagement_go_with_the_first_fee_whose_period_ends_after_them() {
+        let mut facts = EngagementFacts {
+            mode: PricingMode::Mixed,
+            hours: hours(&[
+                ("2025-12-30", 1),
+                ("2026-01-31", 10),
+                ("2026-02-01", 100),
+                ("2026-02-28", 1_000),
+                ("2026-03-01", 10_000),
+            ]),
+            ..retainer("2026-01-01", None)
+        };
+        assert_eq!(
+            brief(&facts, "2026-02-10", Approval::default()),
+            ["2026-01-01 bill 100011", "2026-02-01 bill 101100"]
+        );
+        bill(&mut facts, day("2026-02-10"), Approval::default());
+        assert_eq!(facts.hours, hours(&[("2026-03-01", 10_000)]));
+        // Approved after its period was billed: it goes with the next one.
+        facts.hours.extend(hours(&[("2026-01-15", 7)]));
+        assert_eq!(
+            brief(&facts, "2026-02-28", Approval::default()),
+            ["2026-02-01 already_billed"]
+        );
+        assert_eq!(
+            brief(&facts, "2026-03-01", Approval::default()),
+            ["2026-03-01 bill 110007"]
+        );
+    }
+
+    #[test]
+    fn a_small_fee_with_many_hours_is_not_warned_of_as_too_small() {
+        let mut facts = EngagementFacts {
+            mode: PricingMode::Mixed,
+            ..retainer("2026-01-01", None)
+        };
+        facts.terms.fee = Money::new(10, Currency::USD);
+        let warnings = |facts: &EngagementFacts| match plan(facts, day("2026-01-01"), Approval::default())
+            .planned
+            .remove(0)
+        {
+            Planned::Bill { warnings, .. } => warnings.len(),
+            Planned::Skip { reason, .. } => panic!("{reason}"),
+        };
+        assert_eq!(warnings(&facts), 1);
+        facts.hours = hours(&[("2026-01-01", 40)]);
+        assert_eq!(warnings(&facts), 0);
+    }
+
+    #[test]
+    fn hours_alone_are_billed_when_their_period_is_over_and_never_without_time() {
+        let mut facts = hourly("2026-01-10", None, &[("2026-01-20", 500), ("2026-02-03", 70)]);
+        assert_eq!(brief(&facts, "2026-01-31", Approval::default()), ["- not_due"]);
+        assert_eq!(
+            brief(&facts, "2026-02-01", Approval::default()),
+            ["2026-01-10 bill 500"]
+        );
+        bill(&mut facts, day("2026-02-01"), Approval::default());
+        assert_eq!(
+            brief(&facts, "2026-02-27", Approval::default()),
+            ["2026-01-10 already_billed"]
+        );
+        // Approved late: with February's, not with a second invoice for January.
+        facts.hours.extend(hours(&[("2026-01-11", 3)]));
+        assert_eq!(
+            brief(&facts, "2026-03-01", Approval::default()),
+            ["2026-02-01 bill 73"]
+        );
+        bill(&mut facts, day("2026-03-01"), Approval::default());
+        assert_eq!(
+            brief(&facts, "2026-04-01", Approval::default()),
+            ["2026-03-01 no_approved_time"]
+        );
+        // An empty period is not lost: time for it that comes late is billed for it.
+        facts.hours = hours(&[("2026-03-31", 9)]);
+        assert_eq!(
+            brief(&facts, "2026-05-01", Approval::default()),
+            ["2026-03-01 bill 9"]
+        );
+        facts.hours = hours(&[("2026-03-31", 0)]);
+        assert_eq!(
+            brief(&facts, "2026-05-01", Approval::default()),
+            ["2026-04-01 no_approved_time"]
+        );
+    }
+
+    #[test]
+    fn hours_of_many_periods_at_once_wait_for_approval() {
+        let worked = [("2026-01-20", 1), ("2026-02-20", 1), ("2026-03-20", 1)];
+        let facts = hourly("2026-01-01", None, &worked);
+        assert_eq!(
+            brief(&facts, "2026-04-01", Approval::default()),
+            [
+                "2026-01-01 catch_up_needs_approval",
+                "2026-02-01 catch_up_needs_approval",
+                "2026-03-01 catch_up_needs_approval"
+            ]
+        );
+        let approved = Approval {
+            approved: true,
+            ..Approval::default()
+        };
+        assert_eq!(brief(&facts, "2026-04-01", approved).len(), 3);
+        // Empty months are no backlog.
+        let facts = hourly("2020-01-01", None, &worked[1..]);
+        assert_eq!(
+            brief(&facts, "2026-04-01", Approval::default()),
+            ["2026-02-01 bill 1", "2026-03-01 bill 1"]
+        );
+    }
+
+    #[test]
+    fn time_that_no_period_takes_is_left_to_a_person() {
+        let late = [("2026-02-10", 5)];
+        let mut mixed = EngagementFacts {
+            mode: PricingMode::Mixed,
+            ..retainer("2026-01-01", Some("2026-02-01"))
+        };
+        bill(&mut mixed, day("2026-01-01"), Approval::default());
+        assert_eq!(brief(&mixed, "2026-02-01", Approval::default()), ["- ended"]);
+        mixed.hours = hours(&late);
+        assert_eq!(
+            brief(&mixed, "2026-02-01", Approval::default()),
+            ["- time_left_unbilled"]
+        );
+        let facts = hourly("2026-01-01", Some("2026-02-01"), &late);
+        assert_eq!(
+            brief(&facts, "2026-03-01", Approval::default()),
+            ["- time_left_unbilled"]
+        );
+        let facts = hourly("2026-01-01", Some("2026-01-20"), &[("2026-01-19", 5)]);
+        assert_eq!(
+            brief(&facts, "2026-01-20", Approval::default()),
+            ["2026-01-01 bill 5"]
+        );
+    }
+
+    #[test]
+    fn every_condition_of_hours_is_on_record() {
+        let facts = hourly("2026-01-01", None, &[("2026-01-20", 5)]);
+        let record = |as_of: &str| {
+            let predicates = plan(&facts, day(as_of), Approval::default()).predicates;
+            predicates.iter().map(|p| (p.name, p.ok)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            record("2026-02-01")[5..],
+            [
+                ("period_over", Some(true)),
+                ("approved_time", Some(true)),
+                ("catch_up_within_limit", Some(true)),
+            ]
+        );
+        assert_eq!(
+            record("2026-01-31")[5..],
+            [
+                ("period_over", Some(false)),
+                ("approved_time", None),
+                ("catch_up_within_limit", None),
+            ]
+        );
+    }
+
     #[test]
     fn every_condition_is_on_record() {
         let facts = retainer("2026-01-01", None);
@@ -690,6 +1061,37 @@ mod tests {
             }).prop_flat_map(|items| (Just(items.clone()), Just(items).prop_shuffle())),
         ) {
             prop_assert_eq!(plan_hash(&items.0), plan_hash(&items.1));
+        }
+
+        /// R042, B-16, the pure half: runs on any days, with time approved in between, bill every entry at most once, and
+        /// all of it that was worked before a billed period's end.
+        #[test]
+        fn r042_every_hour_is_billed_once_whenever_it_is_approved(
+            steps in prop::collection::vec((0..40_u64, prop::collection::vec(0..60_u64, 0..4)), 1..25),
+            hourly_only: bool,
+        ) {
+            let mut facts = if hourly_only { hourly("2028-01-31", None, &[]) } else {
+                EngagementFacts { mode: PricingMode::Mixed, ..retainer("2028-01-31", None) }
+            };
+            let mut as_of = day("2028-01-31");
+            let (mut approved_minor, mut billed_minor) = (0_i64, 0_i64);
+            for (gap, worked) in steps {
+                as_of = as_of + chrono::Days::new(gap);
+                for (nth, days_ago) in worked.into_iter().enumerate() {
+                    let amount = Money::new(1 + i64::try_from(nth).unwrap(), Currency::USD);
+                    approved_minor += amount.minor();
+                    facts.hours.push(Hours { worked_on: as_of - chrono::Days::new(days_ago), amount });
+                }
+                let fees = facts.billed.len();
+                let total = bill(&mut facts, as_of, Approval { approved: true, ..Approval::default() });
+                let fees = facts.billed.len() - fees;
+                billed_minor += total - if hourly_only { 0 } else { 100_000 * i64::try_from(fees).unwrap() };
+                let left: i64 = facts.hours.iter().map(|h| h.amount.minor()).sum();
+                prop_assert_eq!(billed_minor + left, approved_minor);
+            }
+            let mut periods = facts.billed.clone();
+            periods.sort();
+            prop_assert!(periods.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{:?}", periods);
         }
 
         /// B-05, the pure half: runs at any intervals, repeated or late, bill every due period exactly once.

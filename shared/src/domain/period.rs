@@ -190,6 +190,12 @@ pub fn due_periods(terms: &Terms, as_of: NaiveDate) -> Vec<Period> {
         .collect()
 }
 
+/// The periods that are over by `as_of`: hours are due when their period has ended.
+#[must_use]
+pub fn over_periods(terms: &Terms, as_of: NaiveDate) -> Vec<Period> {
+    periods(terms).take_while(|period| period.end <= as_of).collect()
+}
+
 /// What a period costs: the fee; for a clipped one, by the engagement's proration, all of it with a warning or its share
 /// by days, rounded half to even.
 #[must_use]
@@ -200,8 +206,6 @@ pub fn fee_for(terms: &Terms, period: &Period) -> Fee {
         Proration::FullFee => (1, 1),
     };
     let amount = terms.fee.share(numerator, denominator);
-    let minimum = Money::new(amount.currency().minimum_charge_minor(), amount.currency());
-
     let mut warnings = Vec::new();
     if period.is_clipped() && terms.proration == Proration::FullFee {
         warnings.push(Warning::ClippedPeriodFullFee {
@@ -209,9 +213,6 @@ pub fn fee_for(terms: &Terms, period: &Period) -> Fee {
             full_days,
             fee: amount,
         });
-    }
-    if amount.minor() < minimum.minor() {
-        warnings.push(Warning::BelowMinimumCharge { amount, minimum });
     }
     let derivation = json!({
         "cadence": terms.cadence,
@@ -235,6 +236,13 @@ pub fn fee_for(terms: &Terms, period: &Period) -> Fee {
         derivation,
         warnings,
     }
+}
+
+/// The warning about an invoice that Stripe will not charge for being too small.
+#[must_use]
+pub fn below_minimum(amount: Money) -> Option<Warning> {
+    let minimum = Money::new(amount.currency().minimum_charge_minor(), amount.currency());
+    (amount.minor() < minimum.minor()).then_some(Warning::BelowMinimumCharge { amount, minimum })
 }
 
 impl Warning {
@@ -470,11 +478,11 @@ mod tests {
             ..terms(Cadence::Monthly, Anchor::Calendar, "2026-01-31", None)
         };
         let fee = fee_for(&terms, &periods(&terms).next().unwrap());
-        assert_eq!(
-            (fee.amount.minor(), fee.warnings[0].code()),
-            (32, "below_minimum_charge")
-        );
-        let json = serde_json::to_value(fee.warnings[0]).unwrap();
+        assert_eq!((fee.amount.minor(), fee.warnings.len()), (32, 0));
+        assert_eq!(below_minimum(Money::new(50, Currency::USD)), None);
+        let warning = below_minimum(fee.amount).unwrap();
+        assert_eq!(warning.code(), "below_minimum_charge");
+        let json = serde_json::to_value(warning).unwrap();
         assert_eq!(
             json["message"],
             "0.32 USD is less than the 0.50 USD that Stripe charges at least: it will not be collected by itself"

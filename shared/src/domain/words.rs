@@ -62,7 +62,7 @@ macro_rules! word_enum {
         impl std::str::FromStr for $name {
             type Err = $crate::domain::words::UnknownWord;
 
-            fn from_str(given: &str) -> Result<Self, Self::Err> {
+            fn from_str(given: &str) -> ::std::result::Result<Self, Self::Err> {
                 match given {
                     $($word => Ok(Self::$variant),)+
                     _ => Err($crate::domain::words::UnknownWord {
@@ -75,13 +75,13 @@ macro_rules! word_enum {
         }
 
         impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> ::std::result::Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())
             }
         }
 
         impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> ::std::result::Result<Self, D::Error> {
                 <String as serde::Deserialize>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
             }
         }

@@ -2,14 +2,14 @@
 //!
 //! An import may issue ten thousand of them; [`super::cycles::start_if_autopay`] is for one that may have a history.
 
-use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{cycles, error::Result};
+use super::{audit::By, cycles, error::Result};
 use crate::ids::{CycleId, FirmId, InvoiceId, JobId};
 
-/// Creates a cycle and its first job for each invoice that is opted in and whose client's automatic payment is on.
+/// Creates a cycle and its first job, over what is open, for each invoice that is opted in and whose client's automatic
+/// payment is on; where credit has paid all of it there is nothing to collect.
 /// Returns how many.
 ///
 /// # Errors
@@ -18,23 +18,24 @@ pub async fn start_fresh(
     conn: &mut PgConnection,
     firm: FirmId,
     invoices: &[InvoiceId],
-    now: DateTime<Utc>,
+    by: &By<'_>,
 ) -> Result<u64> {
     let ids: Vec<Uuid> = invoices.iter().map(|id| id.0).collect();
     let cycles: Vec<Uuid> = invoices.iter().map(|_| CycleId::new().0).collect();
     let jobs: Vec<Uuid> = invoices.iter().map(|_| JobId::new().0).collect();
     let done = sqlx::query!(
         "with wanted as (
-           select n.nth, n.cycle, n.job, i.id as invoice, i.total_minor as amount, i.currency, f.retry_policy,
+           select n.nth, n.cycle, n.job, i.id as invoice, s.open_minor as amount, i.currency, f.retry_policy,
                   coalesce('customer:' || cl.stripe_customer_id, 'client:' || cl.id::text) as order_key,
                   case when e.charge_timing = 'on_due' then greatest($2, i.due_date::timestamp at time zone f.timezone)
                        else $2 end as at
            from unnest($3::uuid[], $4::uuid[], $5::uuid[]) with ordinality as n(invoice, cycle, job, nth)
            join invoices i on i.firm_id = $1 and i.id = n.invoice
+           join invoice_status s on s.firm_id = i.firm_id and s.id = i.id
            join firms f on f.id = i.firm_id
            join clients cl on cl.firm_id = i.firm_id and cl.id = i.client_id
            left join engagements e on e.firm_id = i.firm_id and e.id = i.engagement_id
-           where i.doc_state = 'issued' and i.autopay_opt_in and cl.autopay_enabled and i.total_minor > 0),
+           where i.doc_state = 'issued' and i.autopay_opt_in and cl.autopay_enabled and s.open_minor > 0),
          cycles as (
            insert into collection_cycles (firm_id, id, invoice_id, seq, amount_minor, currency, state, next_attempt_at, policy)
            select $1, cycle, invoice, 1, amount, currency, 'scheduled', at, retry_policy from wanted),
@@ -44,7 +45,7 @@ pub async fn start_fresh(
          select job, $1, 'charges', $6, cycle::text || ':v1', order_key, jsonb_build_object('cycle_id', cycle), at, $2
          from wanted order by nth",
         firm.0,
-        now,
+        by.at,
         &ids,
         &cycles,
         &jobs,

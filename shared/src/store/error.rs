@@ -38,6 +38,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// A stored word or number that is none of ours: the database was changed behind our back.
+    #[must_use]
+    pub fn corrupt(what: impl std::fmt::Display) -> Self {
+        Error::Other(sqlx::Error::Decode(what.to_string().into()))
+    }
+
     /// Whether the same work may succeed later without anyone's doing.
     #[must_use]
     pub fn is_transient(&self) -> bool {

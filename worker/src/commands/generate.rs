@@ -1,9 +1,13 @@
-//! `quittance generate-package-invoices`: what would be billed, or billing it, firm by firm.
+//! `quittance generate-package-invoices`: what would be billed (fees, and the hours that fall due), or billing it, firm by
+//! firm.
 
 use chrono::NaiveDate;
 use serde_json::{Value, json};
 use shared::{
-    domain::generate::{Approval, plan_hash},
+    domain::{
+        generate::{Approval, plan_hash},
+        import::LineKind,
+    },
     ids::JobId,
     store::{
         Db,
@@ -152,6 +156,12 @@ fn show_plan(
     Ok(exit)
 }
 
+/// What of an invoice is for one kind of lines, in minor units.
+fn kind(bill: &Bill, kind: LineKind) -> String {
+    let sum = bill.lines.iter().find(|sum| sum.kind == kind);
+    sum.map(|sum| sum.amount_minor.to_string()).unwrap_or_default()
+}
+
 fn plan_text(bills: &[Bill], skipped: &[Skip], failed: &[FailedFirm], hash: &str) -> String {
     let rows: Vec<Vec<String>> = bills
         .iter()
@@ -160,6 +170,8 @@ fn plan_text(bills: &[Bill], skipped: &[Skip], failed: &[FailedFirm], hash: &str
             vec![
                 b.engagement.clone(),
                 format!("{} to {}", b.period.start, b.period.end),
+                kind(b, LineKind::PackageFee),
+                kind(b, LineKind::Hourly),
                 b.total_minor.to_string(),
                 b.currency.clone(),
                 warnings.join(", "),
@@ -169,7 +181,15 @@ fn plan_text(bills: &[Bill], skipped: &[Skip], failed: &[FailedFirm], hash: &str
     let mut text = format!("would create {} invoice(s)\n", bills.len());
     if !rows.is_empty() {
         text.push_str(&table(
-            &["ENGAGEMENT", "PERIOD", ">MINOR", "CURRENCY", "WARNINGS"],
+            &[
+                "ENGAGEMENT",
+                "PERIOD",
+                ">PACKAGE",
+                ">HOURS",
+                ">TOTAL MINOR",
+                "CURRENCY",
+                "WARNINGS",
+            ],
             &rows,
         ));
     }

@@ -1,6 +1,7 @@
 //! `engagements` of a document: the terms agreed with a client.
 
 use chrono::NaiveDate;
+use serde_json::Value;
 
 use super::{
     amounts::{self, Amount},
@@ -9,22 +10,12 @@ use super::{
 use crate::{
     currency::Currency,
     domain::{
+        generate::PricingMode,
         period::{Anchor, Cadence, Proration},
         words::word_enum,
     },
     money::Money,
 };
-
-word_enum!(
-    /// What a client pays for.
-    PricingMode, "pricing_mode":
-    /// A fee per period.
-    Package = "package",
-    /// Time worked.
-    Hourly = "hourly",
-    /// Both.
-    Mixed = "mixed",
-);
 
 word_enum!(
     /// When an issued invoice is charged.
@@ -46,6 +37,7 @@ pub(super) const KEYS: &[&str] = &[
     "proration",
     "charge_timing",
     "hourly_rate",
+    "hourly_schedule",
     "starts_on",
     "ends_on",
     "signed",
@@ -74,12 +66,22 @@ pub struct Engagement {
     pub charge_timing: ChargeTiming,
     /// Per hour; with `hourly` and `mixed`.
     pub hourly_rate: Option<Money>,
+    /// How often the hours are invoiced, in arrears; with `hourly`. Absent, they are invoiced on demand.
+    pub hourly_schedule: Option<Cadence>,
     /// First day.
     pub starts_on: NaiveDate,
     /// First day after it; `None` while it is open.
     pub ends_on: Option<NaiveDate>,
     /// Whether the terms are final.
     pub signed: bool,
+}
+
+impl Engagement {
+    /// How often it is invoiced by itself.
+    #[must_use]
+    pub fn cadence(&self) -> Option<Cadence> {
+        self.package.map(|(_, cadence)| cadence).or(self.hourly_schedule)
+    }
 }
 
 pub(super) fn read(fields: &Fields<'_>) -> Option<Engagement> {
@@ -89,6 +91,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Engagement> {
     let currency = fields.required("currency", parsed);
     let package = read_package(fields, pricing_mode, currency);
     let hourly_rate = read_hourly_rate(fields, pricing_mode, currency);
+    let hourly_schedule = read_hourly_schedule(fields, pricing_mode);
     let period_anchor = fields.or("period_anchor", Anchor::Calendar, parsed);
     let proration = fields.or("proration", Proration::FullFee, parsed);
     let charge_timing = fields.or("charge_timing", ChargeTiming::OnIssue, parsed);
@@ -117,6 +120,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Engagement> {
         proration: proration?,
         charge_timing: charge_timing?,
         hourly_rate: hourly_rate?,
+        hourly_schedule: hourly_schedule?,
         starts_on: starts_on?,
         ends_on: ends_on?,
         signed: signed?,
@@ -160,6 +164,24 @@ fn read_hourly_rate(
             amounts::required(fields, "hourly_rate", Amount::Positive, currency).map(Some)
         }
         PricingMode::Package => must_be_absent(fields, "hourly_rate", "package").then_some(None),
+    }
+}
+
+/// Hours of a mixed engagement go with its package; hours alone may have a cadence of their own.
+fn read_hourly_schedule(fields: &Fields<'_>, mode: Option<PricingMode>) -> Option<Option<Cadence>> {
+    match mode? {
+        PricingMode::Hourly => fields.optional("hourly_schedule", repeating),
+        PricingMode::Package => must_be_absent(fields, "hourly_schedule", "package").then_some(None),
+        PricingMode::Mixed => must_be_absent(fields, "hourly_schedule", "mixed").then_some(None),
+    }
+}
+
+fn repeating(value: &Value) -> Result<Cadence, String> {
+    match parsed::<Cadence>(value)? {
+        Cadence::OneTime => {
+            Err("hours are invoiced again and again: use monthly, quarterly or annual, or leave it out and invoice on demand".to_owned())
+        }
+        cadence @ (Cadence::Monthly | Cadence::Quarterly | Cadence::Annual) => Ok(cadence),
     }
 }
 

@@ -15,7 +15,7 @@ mod time_entries;
 pub use amounts::Amount;
 pub use clients::{Autopay, CardReference, Client};
 pub use document::{Document, parse};
-pub use engagements::{ChargeTiming, Engagement, PricingMode};
+pub use engagements::{ChargeTiming, Engagement};
 pub use firms::Firm;
 pub use invoices::{Invoice, Line, LineKind};
 pub use references::{Known, KnownClient, KnownEngagement, KnownMethod, Mentioned};

@@ -244,3 +244,30 @@ fn a_reference_may_lead_into_the_database() {
     assert_eq!(faults.len(), 1);
     assert_eq!(faults[0].path, "$.clients[0].stripe_customer_id");
 }
+
+#[test]
+fn hours_alone_may_have_a_schedule_and_a_fee_has_its_own() {
+    let hourly = |schedule: Value| {
+        let mut document = with("/engagements/0/pricing_mode", json!("hourly"));
+        let terms = document.pointer_mut("/engagements/0").unwrap();
+        terms["package_fee"] = Value::Null;
+        terms["package_fee_schedule"] = Value::Null;
+        terms["hourly_schedule"] = schedule;
+        document
+    };
+    for schedule in [Value::Null, json!("monthly"), json!("quarterly"), json!("annual")] {
+        assert_eq!(faults_of(&hourly(schedule), &Known::default()), [""; 0]);
+    }
+    let faults = faults_of(&hourly(json!("one_time")), &Known::default());
+    assert_eq!(
+        faults,
+        [
+            "$.engagements[0].hourly_schedule: hours are invoiced again and again: use monthly, quarterly or annual, or \
+             leave it out and invoice on demand"
+        ]
+    );
+    assert_eq!(
+        fault_of("/engagements/0/hourly_schedule", json!("monthly")),
+        "$.engagements[0].hourly_schedule: does not go with pricing_mode mixed"
+    );
+}

@@ -75,12 +75,13 @@ impl Import<'_> {
         .await?;
         let Some(row) = row else { return Ok(None) };
         let columns = Columns::of(wanted);
+        let is_fee = row.package_fee_minor.is_some();
         let differing = changed(&[
             ("client", row.client_id == client.0),
             ("pricing_mode", row.pricing_mode == wanted.pricing_mode.as_str()),
             ("currency", row.currency == wanted.currency.as_str()),
             ("package_fee", row.package_fee_minor == columns.package_fee_minor),
-            ("package_fee_schedule", row.cadence.as_deref() == columns.cadence),
+            ("package_fee_schedule", !is_fee || row.cadence.as_deref() == columns.cadence),
             (
                 "period_anchor",
                 row.period_anchor == wanted.period_anchor.as_str(),
@@ -91,6 +92,7 @@ impl Import<'_> {
                 row.charge_timing == wanted.charge_timing.as_str(),
             ),
             ("hourly_rate", row.hourly_rate_minor == columns.hourly_rate_minor),
+            ("hourly_schedule", is_fee || row.cadence.as_deref() == columns.cadence),
             ("starts_on", row.starts_on == wanted.starts_on),
             ("ends_on", row.ends_on == wanted.ends_on),
             ("signed", row.is_signed == wanted.signed),
@@ -198,7 +200,7 @@ impl Columns {
     fn of(engagement: &Engagement) -> Self {
         Self {
             package_fee_minor: engagement.package.map(|(fee, _)| fee.minor()),
-            cadence: engagement.package.map(|(_, cadence)| cadence.as_str()),
+            cadence: engagement.cadence().map(crate::domain::period::Cadence::as_str),
             hourly_rate_minor: engagement.hourly_rate.map(|rate| rate.minor()),
         }
     }
