@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit, break_glass, charge, client, clock, dispute, doctor, events, generate, import, invoice, jobs,
+        audit, break_glass, charge, client, clock, dispute, doctor, engagement, events, generate, import, invoice, jobs,
         ledger, migrate, worker,
     },
     output::{Exit, Failure, Format},
@@ -64,6 +64,8 @@ pub enum Command {
     Doctor(doctor::Args),
     /// List invoices, show one, end one, or record what was paid by other means.
     Invoice(invoice::Args),
+    /// Show, sign, renew or end the terms agreed with a client.
+    Engagement(engagement::Args),
     /// Show a client, switch its automatic payment, or attach a card.
     Client(client::Args),
     /// List disputes, show one, decide about a lost one, or collect what speaks for the charge.
@@ -96,6 +98,7 @@ impl Command {
             Command::ProcessRecurringCharges(args) => charge::run(args, format).await,
             Command::Doctor(args) => doctor::run(args, format).await,
             Command::Invoice(args) => invoice::run(args, format).await,
+            Command::Engagement(args) => engagement::run(args, format).await,
             Command::Client(args) => client::run(args, format).await,
             Command::Dispute(args) => dispute::run(args, format).await,
             Command::Ledger(args) => ledger::run(args, format).await,

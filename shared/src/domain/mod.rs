@@ -11,5 +11,6 @@ pub mod ledger;
 pub mod period;
 pub mod predicate;
 pub mod refund;
+pub mod renewal;
 pub mod retry_policy;
 pub mod words;

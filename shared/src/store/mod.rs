@@ -14,6 +14,7 @@ pub mod db;
 pub mod decisions;
 pub mod dispute_evidence;
 pub mod disputes;
+pub mod engagements;
 pub mod error;
 pub mod generation;
 pub mod health;

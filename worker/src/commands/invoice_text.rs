@@ -217,7 +217,6 @@ fn describe_dispute(dispute: &Dispute, currency: &str) -> String {
 }
 
 /// `1,000.00 USD`; the plain number where the currency is none that we know.
-/// An amount as people read it.
 pub fn amount(minor: i64, currency: &str) -> String {
     match Currency::parse(currency) {
         Ok(currency) => Money::new(minor, currency).to_string(),

@@ -1,12 +1,10 @@
 //! Engagements of an import: a draft may change and be signed; a signed one is final.
 
-use serde_json::json;
-
 use super::{Import, changed};
 use crate::{
     domain::import::Engagement,
     ids::{ClientId, EngagementId, FirmId},
-    store::{Result, audit, error::one_row},
+    store::{Result, engagements, error::one_row},
 };
 
 impl Import<'_> {
@@ -18,7 +16,7 @@ impl Import<'_> {
                 let id = EngagementId::new();
                 self.insert_engagement(firm, client, id, engagement).await?;
                 if engagement.signed {
-                    self.sign(firm, id).await?;
+                    engagements::sign(self.tx, firm, id, self.by).await?;
                 }
                 self.report.engagements.created += 1;
                 id
@@ -35,7 +33,7 @@ impl Import<'_> {
                 self.update_engagement(firm, client, stored.id, engagement)
                     .await?;
                 if engagement.signed {
-                    self.sign(firm, stored.id).await?;
+                    engagements::sign(self.tx, firm, stored.id, self.by).await?;
                 }
                 self.report.engagements.updated += 1;
                 stored.id
@@ -81,7 +79,10 @@ impl Import<'_> {
             ("pricing_mode", row.pricing_mode == wanted.pricing_mode.as_str()),
             ("currency", row.currency == wanted.currency.as_str()),
             ("package_fee", row.package_fee_minor == columns.package_fee_minor),
-            ("package_fee_schedule", !is_fee || row.cadence.as_deref() == columns.cadence),
+            (
+                "package_fee_schedule",
+                !is_fee || row.cadence.as_deref() == columns.cadence,
+            ),
             (
                 "period_anchor",
                 row.period_anchor == wanted.period_anchor.as_str(),
@@ -92,7 +93,10 @@ impl Import<'_> {
                 row.charge_timing == wanted.charge_timing.as_str(),
             ),
             ("hourly_rate", row.hourly_rate_minor == columns.hourly_rate_minor),
-            ("hourly_schedule", is_fee || row.cadence.as_deref() == columns.cadence),
+            (
+                "hourly_schedule",
+                is_fee || row.cadence.as_deref() == columns.cadence,
+            ),
             ("starts_on", row.starts_on == wanted.starts_on),
             ("ends_on", row.ends_on == wanted.ends_on),
             ("signed", row.is_signed == wanted.signed),
@@ -165,20 +169,6 @@ impl Import<'_> {
         .execute(&mut **self.tx)
         .await?;
         one_row("update engagement", done.rows_affected())
-    }
-
-    async fn sign(&mut self, firm: FirmId, id: EngagementId) -> Result<()> {
-        let done = sqlx::query!(
-            "update engagements set status = 'signed', signed_at = $3 where firm_id = $1 and id = $2",
-            firm.0,
-            id.0,
-            self.by.at
-        )
-        .execute(&mut **self.tx)
-        .await?;
-        one_row("sign engagement", done.rows_affected())?;
-        let entry = self.by.entry("engagement.signed", "engagement", id.0, json!({}));
-        audit::record(self.tx, firm, self.by.at, &entry).await
     }
 }
 
