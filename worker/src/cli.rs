@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         audit, break_glass, charge, client, clock, dispute, doctor, engagement, events, generate, import, invoice, jobs,
-        ledger, migrate, worker,
+        ledger, migrate, time, worker,
     },
     output::{Exit, Failure, Format},
 };
@@ -45,7 +45,7 @@ pub enum Command {
         after_help = "Examples:\n  quittance worker\n  quittance worker --queues events,charges --concurrency 20"
     )]
     Worker(worker::Args),
-    /// Bring firms, clients, engagements, time and invoices in from a document.
+    /// Bring firms, clients, users, engagements, time and invoices in from a document.
     Import(import::Args),
     /// Issue the package invoices that are due, or show them (--dry-run).
     #[command(
@@ -66,6 +66,8 @@ pub enum Command {
     Invoice(invoice::Args),
     /// Show, sign, renew or end the terms agreed with a client.
     Engagement(engagement::Args),
+    /// Write time down, have it approved, or list it.
+    Time(time::Args),
     /// Show a client, switch its automatic payment, or attach a card.
     Client(client::Args),
     /// List disputes, show one, decide about a lost one, or collect what speaks for the charge.
@@ -99,6 +101,7 @@ impl Command {
             Command::Doctor(args) => doctor::run(args, format).await,
             Command::Invoice(args) => invoice::run(args, format).await,
             Command::Engagement(args) => engagement::run(args, format).await,
+            Command::Time(args) => time::run(args, format).await,
             Command::Client(args) => client::run(args, format).await,
             Command::Dispute(args) => dispute::run(args, format).await,
             Command::Ledger(args) => ledger::run(args, format).await,

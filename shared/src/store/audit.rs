@@ -71,6 +71,8 @@ pub enum Actor {
     Stripe,
     /// A person at the command line.
     Operator(String),
+    /// A user of the firm, in whose name a command acts.
+    User(String),
 }
 
 impl Actor {
@@ -85,6 +87,7 @@ impl Actor {
             Actor::System => ("system", None),
             Actor::Stripe => ("stripe", None),
             Actor::Operator(name) => ("operator", Some(name)),
+            Actor::User(name) => ("user", Some(name)),
         }
     }
 }

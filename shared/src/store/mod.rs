@@ -32,6 +32,9 @@ pub mod payments;
 pub mod resolve;
 pub mod roles;
 pub mod routes;
+pub mod time_entries;
+pub mod time_read;
+pub mod users;
 
 pub use db::{Db, DbOptions, Tx};
 pub use error::{Error, Result};

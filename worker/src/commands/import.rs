@@ -143,6 +143,7 @@ fn describe(imported: &Imported) -> String {
         row("firms", report.firms),
         row("clients", report.clients),
         row("payment methods", report.payment_methods),
+        row("users", report.users),
         row("engagements", report.engagements),
         row("time entries", report.time_entries),
         row("invoices", report.invoices),

@@ -15,8 +15,10 @@ pub mod invoice;
 pub mod jobs;
 pub mod ledger;
 pub mod migrate;
+pub mod time;
 pub mod worker;
 
+mod acting;
 mod client_show;
 mod connect;
 mod dispute_text;
@@ -29,6 +31,7 @@ mod invoice_text;
 mod list_args;
 mod pay_external;
 mod reason;
+mod time_text;
 mod wait;
 
 pub use connect::{open_db, operator, stripe_mode};

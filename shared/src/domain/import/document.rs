@@ -5,12 +5,19 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    Client, Engagement, Fault, Firm, Invoice, TimeEntry, clients, engagements, firms, invoices,
+    Client, Engagement, Fault, Firm, Invoice, TimeEntry, User, clients, engagements, firms, invoices,
     reader::{Faults, Fields, distinct},
-    time_entries,
+    time_entries, users,
 };
 
-const KEYS: &[&str] = &["firms", "clients", "engagements", "time_entries", "invoices"];
+const KEYS: &[&str] = &[
+    "firms",
+    "clients",
+    "users",
+    "engagements",
+    "time_entries",
+    "invoices",
+];
 
 /// The items of a document that are in themselves right, and the names of all items, right or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +26,8 @@ pub struct Document {
     pub firms: Vec<Firm>,
     /// Their clients.
     pub clients: Vec<Client>,
+    /// Their people, and those of the clients.
+    pub users: Vec<User>,
     /// Their terms.
     pub engagements: Vec<Engagement>,
     /// Time worked.
@@ -86,12 +95,14 @@ fn read(fields: &Fields<'_>, faults: &Faults) -> Document {
     let list = |key, keys| -> Vec<Fields<'_>> { fields.list(key, keys).into_iter().flatten().collect() };
     let all_firms = list("firms", firms::KEYS);
     let all_clients = list("clients", clients::KEYS);
+    let all_users = list("users", users::KEYS);
     let all_engagements = list("engagements", engagements::KEYS);
     let all_time = list("time_entries", time_entries::KEYS);
     let all_invoices = list("invoices", invoices::KEYS);
     let document = Document {
         firms: all_firms.iter().filter_map(firms::read).collect(),
         clients: all_clients.iter().filter_map(clients::read).collect(),
+        users: all_users.iter().filter_map(users::read).collect(),
         engagements: all_engagements.iter().filter_map(engagements::read).collect(),
         time_entries: all_time.iter().filter_map(time_entries::read).collect(),
         invoices: all_invoices.iter().filter_map(invoices::read).collect(),
@@ -102,6 +113,8 @@ fn read(fields: &Fields<'_>, faults: &Faults) -> Document {
         },
         references: [
             references(&all_clients, Target::Firm),
+            references(&all_users, Target::Firm),
+            references(&all_users, Target::Client),
             references(&all_engagements, Target::Client),
             references(&all_time, Target::Engagement),
             references(&all_invoices, Target::Client),
@@ -109,6 +122,7 @@ fn read(fields: &Fields<'_>, faults: &Faults) -> Document {
         ]
         .concat(),
     };
+    distinct_users(&all_users, faults);
     names(&all_time, "external_id", faults);
     names(&all_invoices, "external_id", faults);
     names(&all_clients, "stripe_customer_id", faults);
@@ -124,6 +138,21 @@ fn names(items: &[Fields<'_>], key: &str, faults: &Faults) -> BTreeSet<String> {
             .filter_map(|item| Some((item.peek(key)?, item.at(key)))),
         faults,
     )
+}
+
+/// Users are told apart within their firm: two firms may each have an `admin1`.
+fn distinct_users(users: &[Fields<'_>], faults: &Faults) {
+    let mut seen = BTreeSet::new();
+    for user in users {
+        if let (Some(firm), Some(id)) = (user.peek("firm"), user.peek("external_id"))
+            && !seen.insert((firm, id))
+        {
+            faults.add(
+                user.at("external_id"),
+                format!("firm '{firm}' has a user '{id}' further up already"),
+            );
+        }
+    }
 }
 
 fn references(items: &[Fields<'_>], to: Target) -> Vec<Reference> {

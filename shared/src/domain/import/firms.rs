@@ -3,10 +3,18 @@
 use chrono_tz::Tz;
 use serde_json::Value;
 
-use super::reader::{Fields, kind_of, parsed, text};
+use super::reader::{Fields, boolean, kind_of, parsed, text};
 use crate::{currency::Currency, domain::retry_policy::RetryPolicy};
 
-pub(super) const KEYS: &[&str] = &["external_id", "name", "timezone", "currency", "retry_policy"];
+pub(super) const KEYS: &[&str] = &[
+    "external_id",
+    "name",
+    "timezone",
+    "currency",
+    "retry_policy",
+    "allow_self_approval",
+    "require_client_approval",
+];
 
 /// A tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +31,10 @@ pub struct Firm {
     pub currency: Currency,
     /// When soft declines are tried again; `None` leaves it as it is.
     pub retry_policy: Option<RetryPolicy>,
+    /// Whether people may approve their own time; `None` leaves it as it is (off at first).
+    pub allow_self_approval: Option<bool>,
+    /// Whether time is invoiced only when the client has approved it too; `None` leaves it as it is (off at first).
+    pub require_client_approval: Option<bool>,
 }
 
 pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
@@ -31,6 +43,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
     let timezone = fields.required("timezone", timezone);
     let currency = fields.required("currency", parsed);
     let retry_policy = fields.optional("retry_policy", policy);
+    let allow_self_approval = fields.optional("allow_self_approval", boolean);
+    let require_client_approval = fields.optional("require_client_approval", boolean);
     Some(Firm {
         path: fields.path().to_owned(),
         external_id: external_id?,
@@ -38,6 +52,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
         timezone: timezone?,
         currency: currency?,
         retry_policy: retry_policy?,
+        allow_self_approval: allow_self_approval?,
+        require_client_approval: require_client_approval?,
     })
 }
 

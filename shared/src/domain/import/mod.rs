@@ -11,6 +11,7 @@ mod invoices;
 mod reader;
 mod references;
 mod time_entries;
+mod users;
 
 pub use amounts::Amount;
 pub use clients::{Autopay, CardReference, Client};
@@ -19,7 +20,8 @@ pub use engagements::{ChargeTiming, Engagement};
 pub use firms::Firm;
 pub use invoices::{Invoice, Line, LineKind};
 pub use references::{Known, KnownClient, KnownEngagement, KnownMethod, Mentioned};
-pub use time_entries::{TimeEntry, TimeState};
+pub use time_entries::TimeEntry;
+pub use users::User;
 
 /// One thing that is wrong with a document.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,18 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Autopay, Client, Document, Fault, Invoice, TimeEntry, TimeState,
+    Autopay, Client, Document, Fault, Invoice, TimeEntry, User,
     document::{Declared, Reference, Target},
     reader::Faults,
 };
-use crate::ids::{ClientId, EngagementId, FirmId};
+use crate::{
+    domain::time::TimeState,
+    ids::{ClientId, EngagementId, FirmId},
+};
 
 /// Ids of a document that only the database can explain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mentioned {
-    /// Firms that clients refer to.
+    /// Firms that clients and users refer to.
     pub firms: BTreeSet<String>,
-    /// Clients that engagements and invoices refer to.
+    /// Clients that users, engagements and invoices refer to.
     pub clients: BTreeSet<String>,
     /// Engagements that time and invoices refer to.
     pub engagements: BTreeSet<String>,
@@ -133,6 +136,9 @@ impl Document {
         for client in &self.clients {
             check.client(client);
         }
+        for user in &self.users {
+            check.user(user);
+        }
         for entry in &self.time_entries {
             check.time_entry(entry);
         }
@@ -230,6 +236,26 @@ impl Check<'_> {
         }
     }
 
+    /// A portal user and its client are of one firm.
+    fn user(&self, user: &User) {
+        let Some(reference) = &user.client else { return };
+        let inside = self.document.clients.iter().find(|c| c.external_id == *reference);
+        let theirs = match (inside, self.known.clients.get(reference)) {
+            (Some(client), _) => {
+                let firms = [&client.firm, &user.firm].map(|name| self.known.firms.get(name));
+                client.firm == user.firm || matches!(firms, [Some(left), Some(right)] if left == right)
+            }
+            (None, Some(found)) => self.is_of(&user.firm, found),
+            (None, None) => return, // dangling or at fault itself
+        };
+        if !theirs {
+            self.faults.add(
+                format!("{}.client", user.path),
+                format!("'{reference}' is not a client of firm '{}'", user.firm),
+            );
+        }
+    }
+
     fn time_entry(&self, entry: &TimeEntry) {
         let declared = &self.document.declared.engagements;
         let inside = self
@@ -278,9 +304,12 @@ impl Check<'_> {
 
     /// Whether an item of the document is a client in the database.
     fn is_same(&self, client: &Client, found: &KnownClient) -> bool {
-        let firm = found.firm_external_id.as_ref() == Some(&client.firm)
-            || self.known.firms.get(&client.firm) == Some(&found.firm);
-        firm && found.external_id.as_ref() == Some(&client.external_id)
+        self.is_of(&client.firm, found) && found.external_id.as_ref() == Some(&client.external_id)
+    }
+
+    /// Whether a client in the database belongs to a firm that the document names.
+    fn is_of(&self, firm: &str, found: &KnownClient) -> bool {
+        found.firm_external_id.as_deref() == Some(firm) || self.known.firms.get(firm) == Some(&found.firm)
     }
 
     /// Whether a reference means a client in the database.

@@ -137,7 +137,8 @@ fn keys_that_are_missing_unknown_or_of_the_wrong_type_are_named() {
     );
     assert_eq!(
         fault_of("/firms/0/time zone", json!("UTC")),
-        "$.firms[0][\"time zone\"]: unknown key; known are external_id, name, timezone, currency, retry_policy"
+        "$.firms[0][\"time zone\"]: unknown key; known are external_id, name, timezone, currency, retry_policy, \
+         allow_self_approval, require_client_approval"
     );
     assert_eq!(
         fault_of("/time_entries/0/minutes", json!("90")),
@@ -243,6 +244,59 @@ fn a_reference_may_lead_into_the_database() {
     let faults = document.check_references(&known);
     assert_eq!(faults.len(), 1);
     assert_eq!(faults[0].path, "$.clients[0].stripe_customer_id");
+}
+
+/// R003, R004: the roles that there are, and a portal user's client.
+#[test]
+fn r004_users_have_a_role_and_a_portal_user_has_a_client_of_its_firm() {
+    let with_user = |user: Value| with("/users", json!([user]));
+    let admin = json!({"external_id": "admin1", "firm": "acme", "name": "Ada", "role": "admin"});
+    let portal = json!({"external_id": "ceo", "firm": "acme", "name": "Cleo", "role": "client", "client": "globex",
+        "can_view_billing": true});
+    let changed = |base: &Value, key: &str, value: Value| {
+        let mut user = base.clone();
+        user[key] = value;
+        faults_of(&with_user(user), &Known::default())
+    };
+    for user in [&admin, &portal] {
+        assert_eq!(faults_of(&with_user(user.clone()), &Known::default()), [""; 0]);
+    }
+    assert_eq!(
+        changed(&admin, "role", json!("boss")),
+        ["$.users[0].role: unknown role 'boss': use owner, admin, manager, staff or client"]
+    );
+    assert_eq!(
+        changed(&admin, "client", json!("globex")),
+        ["$.users[0].client: goes with role client only"]
+    );
+    assert_eq!(
+        changed(&portal, "client", Value::Null),
+        ["$.users[0].client: is missing: a user with role client belongs to one"]
+    );
+    assert_eq!(
+        changed(&admin, "firm", json!("nofirm")),
+        ["$.users[0].firm: there is no firm 'nofirm', neither in the document nor in the database"]
+    );
+    let mut two_firms = with_user(changed_firm(&portal));
+    two_firms["firms"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"external_id": "other", "name": "Other", "timezone": "UTC", "currency": "usd"}));
+    assert_eq!(
+        faults_of(&two_firms, &Known::default()),
+        ["$.users[0].client: 'globex' is not a client of firm 'other'"]
+    );
+    let twice = with("/users", json!([admin, admin]));
+    assert_eq!(
+        faults_of(&twice, &Known::default()),
+        ["$.users[1].external_id: firm 'acme' has a user 'admin1' further up already"]
+    );
+}
+
+fn changed_firm(user: &Value) -> Value {
+    let mut user = user.clone();
+    user["firm"] = json!("other");
+    user
 }
 
 #[test]

@@ -3,20 +3,7 @@
 use chrono::NaiveDate;
 
 use super::reader::{Fields, date, integer, parsed, text};
-use crate::domain::words::word_enum;
-
-word_enum!(
-    /// Whether time may be invoiced.
-    TimeState, "state":
-    /// Being written.
-    Draft = "draft",
-    /// Waits for approval.
-    Submitted = "submitted",
-    /// May be invoiced.
-    Approved = "approved",
-    /// Will not be.
-    Rejected = "rejected",
-);
+use crate::domain::time::TimeState;
 
 pub(super) const KEYS: &[&str] = &[
     "external_id",

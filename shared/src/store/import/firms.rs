@@ -54,14 +54,17 @@ impl Import<'_> {
         self.enter(id).await?;
         let policy = json!(firm.retry_policy.clone().unwrap_or_default());
         sqlx::query!(
-            "insert into firms (id, external_id, name, timezone, default_currency, retry_policy)
-             values ($1, $2, $3, $4, $5::text, $6)",
+            "insert into firms (id, external_id, name, timezone, default_currency, retry_policy, allow_self_approval,
+                                require_client_approval)
+             values ($1, $2, $3, $4, $5::text, $6, $7, $8)",
             id.0,
             firm.external_id,
             firm.name,
             firm.timezone.name(),
             firm.currency.as_str(),
             policy,
+            firm.allow_self_approval.unwrap_or_default(),
+            firm.require_client_approval.unwrap_or_default(),
         )
         .execute(&mut **self.tx)
         .await?;
@@ -71,7 +74,8 @@ impl Import<'_> {
 
     async fn update_firm(&mut self, id: FirmId, firm: &Firm) -> Result<()> {
         let row = sqlx::query!(
-            r#"select name, timezone, default_currency::text as "currency!", retry_policy from firms where id = $1 for update"#,
+            r#"select name, timezone, default_currency::text as "currency!", retry_policy, allow_self_approval, require_client_approval
+               from firms where id = $1 for update"#,
             id.0
         )
         .fetch_one(&mut **self.tx)
@@ -82,11 +86,23 @@ impl Import<'_> {
             (Some(wanted), Ok(stored)) => *wanted == stored,
             (Some(_), Err(_)) => false,
         };
+        let allow_self_approval = firm.allow_self_approval.unwrap_or(row.allow_self_approval);
+        let require_client_approval = firm
+            .require_client_approval
+            .unwrap_or(row.require_client_approval);
         let fields = changed(&[
             ("name", row.name == firm.name),
             ("timezone", row.timezone == firm.timezone.name()),
             ("currency", row.currency == firm.currency.as_str()),
             ("retry_policy", same_policy),
+            (
+                "allow_self_approval",
+                row.allow_self_approval == allow_self_approval,
+            ),
+            (
+                "require_client_approval",
+                row.require_client_approval == require_client_approval,
+            ),
         ]);
         if fields.is_empty() {
             self.report.firms.unchanged += 1;
@@ -97,12 +113,16 @@ impl Import<'_> {
             .as_ref()
             .map_or(row.retry_policy, |policy| json!(policy));
         let done = sqlx::query!(
-            "update firms set name = $2, timezone = $3, default_currency = $4::text, retry_policy = $5 where id = $1",
+            "update firms set name = $2, timezone = $3, default_currency = $4::text, retry_policy = $5, allow_self_approval = $6,
+                    require_client_approval = $7
+              where id = $1",
             id.0,
             firm.name,
             firm.timezone.name(),
             firm.currency.as_str(),
             policy,
+            allow_self_approval,
+            require_client_approval,
         )
         .execute(&mut **self.tx)
         .await?;

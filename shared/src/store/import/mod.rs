@@ -9,12 +9,13 @@ mod invoices;
 mod issue;
 mod known;
 mod time_entries;
+mod users;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Result, Tx, audit::By, jobs};
+use super::{Result, Tx, audit::By, jobs, users::User};
 use crate::{
     domain::import::{Document, Fault, Known},
     ids::{ClientId, EngagementId, FirmId},
@@ -42,6 +43,8 @@ pub struct Report {
     pub clients: Counts,
     /// Their cards.
     pub payment_methods: Counts,
+    /// Their people.
+    pub users: Counts,
     /// Their terms.
     pub engagements: Counts,
     /// Time worked.
@@ -76,6 +79,8 @@ pub async fn apply(tx: &mut Tx, document: &Document, known: Known, by: &By<'_>) 
         entered: None,
         firms: BTreeMap::new(),
         clients: BTreeMap::new(),
+        users: BTreeMap::new(),
+        self_approval: BTreeMap::new(),
         engagements: BTreeMap::new(),
         refused: Vec::new(),
         report: Report::default(),
@@ -85,6 +90,9 @@ pub async fn apply(tx: &mut Tx, document: &Document, known: Known, by: &By<'_>) 
     }
     for client in &document.clients {
         import.client(client).await?;
+    }
+    for user in &document.users {
+        import.user(user).await?;
     }
     for engagement in &document.engagements {
         import.engagement(engagement).await?;
@@ -130,6 +138,9 @@ struct Import<'a> {
     entered: Option<FirmId>,
     firms: BTreeMap<String, FirmId>,
     clients: BTreeMap<String, (FirmId, ClientId)>,
+    /// Users by the names that time has met so far; `None` for a name that is no user's.
+    users: BTreeMap<(FirmId, String), Option<User>>,
+    self_approval: BTreeMap<FirmId, bool>,
     engagements: BTreeMap<String, (FirmId, EngagementId)>,
     refused: Vec<Fault>,
     report: Report,

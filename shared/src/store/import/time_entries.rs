@@ -1,19 +1,28 @@
 //! Time of an import: final once approved; its rate is the engagement's on that day, and stays.
 
-use serde_json::json;
-use uuid::Uuid;
-
 use super::{Import, changed};
 use crate::{
-    domain::import::{TimeEntry, TimeState},
-    ids::{EngagementId, FirmId},
-    store::{Result, audit, error::one_row},
+    domain::{
+        import::{Fault, TimeEntry},
+        time::{self, Change, Person, TimeState},
+    },
+    ids::{EngagementId, FirmId, TimeEntryId},
+    store::{
+        Result,
+        time_entries::{self as store, NewTime, Work},
+        users::{self, User},
+    },
 };
 
 impl Import<'_> {
     pub(super) async fn time_entry(&mut self, entry: &TimeEntry) -> Result<()> {
         let (firm, engagement) = self.engagement_named(&entry.engagement)?;
         self.enter(firm).await?;
+        let worker = self.name_of(firm, &entry.worker).await?;
+        let approver = match &entry.approved_by {
+            Some(name) => Some(self.name_of(firm, name).await?),
+            None => None,
+        };
         let row = sqlx::query!(
             "select id, engagement_id, worker, worked_on, minutes, state, approved_by
              from time_entries where firm_id = $1 and external_id = $2 for update",
@@ -23,95 +32,118 @@ impl Import<'_> {
         .fetch_optional(&mut **self.tx)
         .await?;
         let Some(row) = row else {
-            self.insert_time(firm, engagement, entry).await?;
+            let id = TimeEntryId::new();
+            let new = NewTime {
+                id,
+                external_id: Some(&entry.external_id),
+                engagement,
+                worker: &worker,
+                worked_on: entry.worked_on,
+                minutes: entry.minutes,
+            };
+            store::insert(self.tx, firm, &new).await?;
             self.report.time_entries.created += 1;
-            return Ok(());
+            return self.bring_to_state(firm, id, entry, &worker).await;
         };
         let differing = changed(&[
             ("engagement", row.engagement_id == engagement.0),
-            ("worker", row.worker == entry.worker),
+            ("worker", row.worker == worker),
             ("worked_on", row.worked_on == entry.worked_on),
             ("minutes", row.minutes == entry.minutes),
             ("state", row.state == entry.state.as_str()),
-            ("approved_by", row.approved_by == entry.approved_by),
+            ("approved_by", row.approved_by == approver),
         ]);
         if differing.is_empty() {
             self.report.time_entries.unchanged += 1;
-        } else if row.state == TimeState::Approved.as_str() {
-            self.refuse(&entry.path, &differing, "the time is approved");
-        } else {
-            self.update_time(firm, engagement, row.id, entry).await?;
-            self.report.time_entries.updated += 1;
+            return Ok(());
         }
-        Ok(())
+        if row.state == TimeState::Approved.as_str() {
+            self.refuse(&entry.path, &differing, "the time is approved");
+            return Ok(());
+        }
+        let id = TimeEntryId(row.id);
+        self.edit(firm, engagement, id, entry, &worker).await?;
+        self.report.time_entries.updated += 1;
+        self.bring_to_state(firm, id, entry, &worker).await
     }
 
-    async fn insert_time(&mut self, firm: FirmId, engagement: EngagementId, entry: &TimeEntry) -> Result<()> {
-        let id = Uuid::now_v7();
-        let approved_at = (entry.state == TimeState::Approved).then_some(self.by.at);
-        let done = sqlx::query!(
-            "insert into time_entries (firm_id, id, external_id, engagement_id, worker, worked_on, minutes, rate_minor, currency,
-                                       state, approved_by, approved_at)
-             select $1, $2, $3, e.id, $5, $6, $7, case when $10::timestamptz is not null then e.hourly_rate_minor end, e.currency,
-                    $8, $9, $10
-             from engagements e where e.firm_id = $1 and e.id = $4",
-            firm.0,
-            id,
-            entry.external_id,
-            engagement.0,
-            entry.worker,
-            entry.worked_on,
-            entry.minutes,
-            entry.state.as_str(),
-            entry.approved_by,
-            approved_at,
-        )
-        .execute(&mut **self.tx)
-        .await?;
-        one_row("insert time entry", done.rows_affected())?;
-        self.audit_approval(firm, id, entry).await
-    }
-
-    async fn update_time(
+    async fn edit(
         &mut self,
         firm: FirmId,
         engagement: EngagementId,
-        id: Uuid,
+        id: TimeEntryId,
         entry: &TimeEntry,
+        worker: &str,
     ) -> Result<()> {
-        let approved_at = (entry.state == TimeState::Approved).then_some(self.by.at);
-        let done = sqlx::query!(
-            "update time_entries t set engagement_id = e.id, worker = $4, worked_on = $5, minutes = $6, currency = e.currency,
-                    rate_minor = case when $9::timestamptz is not null then e.hourly_rate_minor end,
-                    state = $7, approved_by = $8, approved_at = $9
-             from engagements e where t.firm_id = $1 and t.id = $2 and e.firm_id = $1 and e.id = $3",
-            firm.0,
-            id,
-            engagement.0,
-            entry.worker,
-            entry.worked_on,
-            entry.minutes,
-            entry.state.as_str(),
-            entry.approved_by,
-            approved_at,
-        )
-        .execute(&mut **self.tx)
-        .await?;
-        one_row("update time entry", done.rows_affected())?;
-        self.audit_approval(firm, id, entry).await
+        let work = Work {
+            engagement,
+            worker,
+            worked_on: entry.worked_on,
+            minutes: entry.minutes,
+        };
+        store::edit(self.tx, firm, id, &work).await
     }
 
-    async fn audit_approval(&mut self, firm: FirmId, id: Uuid, entry: &TimeEntry) -> Result<()> {
-        let Some(approver) = &entry.approved_by else {
-            return Ok(());
-        };
-        let meta = json!({ "minutes": entry.minutes, "approved_by": approver });
-        audit::record(
-            self.tx,
-            firm,
-            self.by.at,
-            &self.by.entry("time.approved", "time_entry", id, meta),
-        )
-        .await
+    /// Moves a draft on to where the document has it.
+    async fn bring_to_state(
+        &mut self,
+        firm: FirmId,
+        id: TimeEntryId,
+        entry: &TimeEntry,
+        worker: &str,
+    ) -> Result<()> {
+        match (entry.state, &entry.approved_by) {
+            (TimeState::Draft, _) | (TimeState::Approved, None) => Ok(()),
+            (TimeState::Submitted, _) => store::submit(self.tx, firm, id).await,
+            (TimeState::Rejected, _) => store::reject(self.tx, firm, id, (None, None), self.by).await,
+            (TimeState::Approved, Some(approver)) => {
+                let allowed = self.allows_self_approval(firm).await?;
+                let user = self.user_named(firm, approver).await?;
+                let by = user.as_ref().map_or(
+                    Person {
+                        name: approver,
+                        role: None,
+                        client: None,
+                    },
+                    User::person,
+                );
+                if let Err(refusal) = time::may_judge(&by, worker, Change::Approve, allowed) {
+                    self.refused.push(Fault {
+                        path: format!("{}.approved_by", entry.path),
+                        message: refusal.to_string(),
+                    });
+                    return Ok(());
+                }
+                store::approve(self.tx, firm, id, by.name, self.by).await
+            }
+        }
+    }
+
+    /// What the books call somebody: a user by its label, anybody else as the document does.
+    async fn name_of(&mut self, firm: FirmId, name: &str) -> Result<String> {
+        let user = self.user_named(firm, name).await?;
+        Ok(user.map_or_else(|| name.to_owned(), |user| user.label))
+    }
+
+    /// A user of the firm by this name. A document names few people many times.
+    async fn user_named(&mut self, firm: FirmId, name: &str) -> Result<Option<User>> {
+        let key = (firm, name.to_owned());
+        if let Some(known) = self.users.get(&key) {
+            return Ok(known.clone());
+        }
+        let user = users::find(self.tx, firm, name).await?;
+        self.users.insert(key, user.clone());
+        Ok(user)
+    }
+
+    async fn allows_self_approval(&mut self, firm: FirmId) -> Result<bool> {
+        if let Some(allowed) = self.self_approval.get(&firm) {
+            return Ok(*allowed);
+        }
+        let allowed = sqlx::query_scalar!("select allow_self_approval from firms where id = $1", firm.0)
+            .fetch_one(&mut **self.tx)
+            .await?;
+        self.self_approval.insert(firm, allowed);
+        Ok(allowed)
     }
 }
