@@ -32,6 +32,7 @@ mod races;
 mod refunds;
 mod sdk;
 mod stripe_sim;
+mod terms;
 mod too_late;
 mod unknown_outcomes;
 mod voids;

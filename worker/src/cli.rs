@@ -62,7 +62,7 @@ pub enum Command {
     /// Check every prerequisite and the usual reasons why nothing is charged, invoiced or delivered.
     #[command(after_help = "Examples:\n  quittance doctor\n  quittance doctor --json")]
     Doctor(doctor::Args),
-    /// List invoices, show one, end one, or record what was paid by other means.
+    /// List invoices, show one, make one, end one, or record what was paid by other means.
     Invoice(invoice::Args),
     /// Show, sign, renew or end the terms agreed with a client.
     Engagement(engagement::Args),

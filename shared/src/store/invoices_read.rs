@@ -162,6 +162,26 @@ pub struct Line {
     pub description_code: String,
     /// How much.
     pub amount_minor: i64,
+    /// The time that it bills, where it bills time.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeOnLine>,
+}
+
+/// Time on a line: which, how long, at what rate, and who approved it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TimeOnLine {
+    /// The entry, by its `external_id` where it has one.
+    pub time_entry: String,
+    /// Worked by.
+    pub worker: String,
+    /// On which day.
+    pub worked_on: NaiveDate,
+    /// How long.
+    pub minutes: i32,
+    /// Per hour.
+    pub rate_minor: i64,
+    /// Who approved it.
+    pub approved_by: Option<String>,
 }
 
 /// Where collection by card stands.
@@ -345,14 +365,44 @@ async fn period(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId) -> Re
 }
 
 async fn lines(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId) -> Result<Vec<Line>> {
-    Ok(sqlx::query_as!(
-        Line,
-        "select kind, description_code, amount_minor from invoice_lines where firm_id = $1 and invoice_id = $2 order by line_no",
+    let rows = sqlx::query!(
+        r#"select l.kind, l.description_code, l.amount_minor, coalesce(t.external_id, t.id::text) as "entry", l.quantity_minutes,
+                  l.rate_minor, t.worker as "worker?", t.worked_on as "worked_on?", t.approved_by
+           from invoice_lines l left join time_entries t on t.firm_id = l.firm_id and t.id = l.time_entry_id
+           where l.firm_id = $1 and l.invoice_id = $2 order by l.line_no"#,
         firm.0,
         invoice.0
     )
     .fetch_all(conn)
-    .await?)
+    .await?;
+    let lines = rows.into_iter().map(|row| {
+        let time = match (
+            row.entry,
+            row.worker,
+            row.worked_on,
+            row.quantity_minutes,
+            row.rate_minor,
+        ) {
+            (Some(time_entry), Some(worker), Some(worked_on), Some(minutes), Some(rate_minor)) => {
+                Some(TimeOnLine {
+                    time_entry,
+                    worker,
+                    worked_on,
+                    minutes,
+                    rate_minor,
+                    approved_by: row.approved_by,
+                })
+            }
+            _ => None,
+        };
+        Line {
+            kind: row.kind,
+            description_code: row.description_code,
+            amount_minor: row.amount_minor,
+            time,
+        }
+    });
+    Ok(lines.collect())
 }
 
 async fn attempts(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId) -> Result<Vec<Attempt>> {

@@ -42,7 +42,6 @@ pub async fn find_client(db: &Db, reference: &str) -> Result<(FirmId, ClientId),
 ///
 /// # Errors
 /// When there is none or several, or the database is away.
-#[allow(dead_code, reason = "for the commands to come")]
 pub async fn find_engagement(db: &Db, reference: &str) -> Result<(FirmId, EngagementId), Failure> {
     let row = find(db, "engagement", &["engagement"], reference).await?;
     Ok((row.firm, EngagementId(row.id)))
@@ -52,7 +51,6 @@ pub async fn find_engagement(db: &Db, reference: &str) -> Result<(FirmId, Engage
 ///
 /// # Errors
 /// When there is none or several, or the database is away.
-#[allow(dead_code, reason = "for the commands to come")]
 pub async fn find_time_entry(db: &Db, reference: &str) -> Result<(FirmId, TimeEntryId), Failure> {
     let row = find(db, "time entry", &["time_entry"], reference).await?;
     Ok((row.firm, TimeEntryId(row.id)))

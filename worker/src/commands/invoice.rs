@@ -11,9 +11,10 @@ use shared::{
 use super::{
     find::{find_client, find_invoice},
     firms::chosen_firms,
-    invoice_end, invoice_text,
+    invoice_end, invoice_make, invoice_report, invoice_text,
     list_args::ListArgs,
     open_db, pay_external,
+    reason::Reason,
 };
 use crate::output::{Exit, Failure, Format, Page};
 
@@ -61,6 +62,41 @@ Money that comes later opens it again.")]
 
 What is more than is open becomes the client's credit.")]
     PayExternal(pay_external::Args),
+    /// Make an invoice: of an engagement's approved time, or of an amount.
+    #[command(after_help = "Examples:
+  quittance invoice create --engagement globex-hours --dry-run
+  quittance invoice create --engagement globex-hours --from 2026-01-01 --to 2026-02-01 --issue
+  quittance invoice create --client globex --amount 250.00 --override-by admin1 --override-reason 'workshop, no contract'")]
+    Create(invoice_make::Create),
+    /// Issue a draft: it gets its number, is frozen, and is collected where automatic payment is on.
+    #[command(after_help = "Examples:\n  quittance invoice issue 0199a1b2-0000-7000-8000-000000000001")]
+    Issue {
+        /// UUID of the draft.
+        id: String,
+    },
+    /// Give a draft up; its time may be billed elsewhere.
+    #[command(
+        after_help = "Examples:\n  quittance invoice discard 0199a1b2-0000-7000-8000-000000000001 --reason 'wrong month'"
+    )]
+    Discard {
+        /// UUID of the draft.
+        id: String,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Give the period of a void invoice free, so that generation bills it again.
+    #[command(after_help = "Examples:\n  quittance invoice reissue PKG-0001-000042 --reason 'wrong fee'")]
+    Reissue {
+        /// UUID, number or external_id of the void invoice.
+        id: String,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// What was invoiced, by kind of line: fees, hours, adjustments.
+    #[command(
+        after_help = "Examples:\n  quittance invoice report --firm-id acme --from 2026-01-01 --to 2027-01-01"
+    )]
+    Report(invoice_report::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -105,8 +141,25 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
         Command::Void(args) => return invoice_end::void(&db, args, out).await,
         Command::WriteOff(args) => return invoice_end::write_off(&db, args, out).await,
         Command::PayExternal(args) => return pay_external::run(&db, args, out).await,
+        Command::Create(order) => out.show(&invoice_make::create(&db, &order).await?, describe_made)?,
+        Command::Issue { id } => out.show(&invoice_make::issue(&db, &id).await?, describe_made)?,
+        Command::Discard { id, reason } => out.show(
+            &invoice_make::discard(&db, &id, &reason).await?,
+            invoice_make::Discarded::describe,
+        )?,
+        Command::Reissue { id, reason } => out.show(
+            &invoice_make::reissue(&db, &id, &reason).await?,
+            invoice_make::Reissued::describe,
+        )?,
+        Command::Report(args) => {
+            out.show(&invoice_report::report(&db, &args).await?, invoice_report::describe)?;
+        }
     }
     Ok(Exit::Done)
+}
+
+fn describe_made(made: &invoice_make::Made) -> String {
+    format!("{}\n{}", made.note(), invoice_text::describe(&made.invoice))
 }
 
 /// Up to one row more than a page, firm by firm: each firm sees its own rows only.

@@ -93,15 +93,33 @@ pub fn describe(invoice: &InvoiceView) -> String {
         .lines
         .iter()
         .map(|line| {
+            let time = line.time.as_ref().map(|time| {
+                let approved = time
+                    .approved_by
+                    .as_deref()
+                    .map(|by| format!(", approved by {by}"));
+                format!(
+                    "{} of {}: {} min by {} at {}{}",
+                    time.time_entry,
+                    time.worked_on,
+                    time.minutes,
+                    time.worker,
+                    money(time.rate_minor),
+                    approved.unwrap_or_default()
+                )
+            });
             vec![
                 line.kind.clone(),
                 line.description_code.clone(),
                 money(line.amount_minor),
+                time.unwrap_or_default(),
             ]
         })
         .collect();
     text.push('\n');
-    text.push_str(&table(&["LINE", "CODE", ">AMOUNT"], &lines));
+    let has_time = invoice.lines.iter().any(|line| line.time.is_some());
+    let headings = ["LINE", "CODE", ">AMOUNT", "TIME"];
+    text.push_str(&table(&headings[..if has_time { 4 } else { 3 }], &lines));
     text.push('\n');
     text.push_str(&table(&["WHEN (UTC)", "WHAT"], &timeline(invoice)));
     text

@@ -27,6 +27,8 @@ mod find;
 mod firms;
 mod glass;
 mod invoice_end;
+mod invoice_make;
+mod invoice_report;
 mod invoice_text;
 mod list_args;
 mod pay_external;

@@ -55,6 +55,7 @@ fn invoice() -> InvoiceView {
             kind: "package_fee".into(),
             description_code: "package_fee".into(),
             amount_minor: 100_000,
+            time: None,
         }],
         autopay: Autopay {
             opt_in: true,
