@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit, break_glass, charge, client, clock, dispute, doctor, engagement, events, generate, import, invoice, jobs,
-        ledger, migrate, time, worker,
+        audit, break_glass, charge, client, clock, dispute, doctor, engagement, events, generate, import,
+        invoice, jobs, ledger, migrate, time, worker,
     },
     output::{Exit, Failure, Format},
 };

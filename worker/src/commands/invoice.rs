@@ -152,7 +152,10 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
             invoice_make::Reissued::describe,
         )?,
         Command::Report(args) => {
-            out.show(&invoice_report::report(&db, &args).await?, invoice_report::describe)?;
+            out.show(
+                &invoice_report::report(&db, &args).await?,
+                invoice_report::describe,
+            )?;
         }
     }
     Ok(Exit::Done)
