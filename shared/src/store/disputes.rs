@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use super::{
     audit::{self, By, Entry, Severity},
-    collection_start, cycles,
+    cycles,
     decisions::{self, Decision},
-    error::{Error, Result, one_row},
-    generation, payments,
+    error::{Error, Result},
+    generation, issuing, payments,
 };
 use crate::{
     currency::Currency,
@@ -29,9 +29,6 @@ pub const FENCE: &str = "chargeback";
 
 /// Why a client's automatic payment is paused because of a chargeback for fraud.
 const FRAUD: &str = "fraudulent_chargeback";
-
-/// The series of invoices that bill a lost dispute again.
-const SERIES: &str = "RB";
 
 /// Which disputes to list.
 #[derive(Clone, Copy, Debug, Default)]
@@ -452,30 +449,7 @@ async fn rebill(
     .execute(&mut *conn)
     .await?;
     let context = generation::firm_context(conn, firm).await?;
-    let nth = generation::take_numbers(conn, firm, SERIES, 1).await?;
-    let done = sqlx::query!(
-        "update invoices set doc_state = 'issued', number = $3, issue_date = $4, due_date = $4::date + $5::int, issued_at = $6
-          where firm_id = $1 and id = $2",
-        firm.0,
-        id.0,
-        generation::number(SERIES, context.number, nth),
-        context.today,
-        context.payment_terms_days,
-        by.at
-    )
-    .execute(&mut *conn)
-    .await?;
-    one_row("issue the rebilled invoice", done.rows_affected())?;
-    let meta = json!({"rebills_dispute": dispute, "of_invoice": original, "total_minor": amount.minor(),
-                      "currency": amount.currency().as_str(), "autopay": autopay});
-    audit::record(
-        conn,
-        firm,
-        by.at,
-        &by.entry("invoice.issued", "invoice", id.0, meta),
-    )
-    .await?;
-    collection_start::start_fresh(conn, firm, &[id], by.at).await?;
+    issuing::issue(conn, &context, &[id], by).await?;
     Ok(id)
 }
 

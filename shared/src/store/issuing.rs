@@ -37,6 +37,9 @@ word_enum!(
     Import = "import",
 );
 
+/// The series of invoices that bill again what a lost dispute took.
+const REBILLED: &str = "RB";
+
 impl Source {
     /// The series of its numbers. A firm's invoices of one series have no gap.
     fn series(self) -> &'static str {
@@ -290,8 +293,8 @@ async fn number(
     let mut by_series: std::collections::BTreeMap<&'static str, Vec<Uuid>> =
         std::collections::BTreeMap::new();
     let sources = sqlx::query!(
-        "select i.id, i.source from unnest($2::uuid[]) with ordinality as n(id, nth)
-           join invoices i on i.firm_id = $1 and i.id = n.id order by n.nth",
+        r#"select i.id, i.source, i.rebills_dispute_id is not null as "rebills!" from unnest($2::uuid[]) with ordinality as n(id, nth)
+           join invoices i on i.firm_id = $1 and i.id = n.id order by n.nth"#,
         firm.id.0,
         &ids
     )
@@ -299,7 +302,8 @@ async fn number(
     .await?;
     for row in sources {
         let source: Source = row.source.parse().map_err(Error::corrupt)?;
-        by_series.entry(source.series()).or_default().push(row.id);
+        let series = if row.rebills { REBILLED } else { source.series() };
+        by_series.entry(series).or_default().push(row.id);
     }
     let (mut numbered, mut numbers) = (Vec::new(), Vec::new());
     for (series, ids) in by_series {

@@ -6,7 +6,7 @@ use shared::{
     ids::FirmId,
     store::{
         self, Db, Tx,
-        audit::{self, Actor, By, Cause},
+        audit::{self, By, Cause},
         break_glass::{self, EXPIRE, Filter, NewSession, SUBJECT, Session},
         jobs::{self, NewJob, Queue},
     },
@@ -118,10 +118,7 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
 }
 
 fn me() -> String {
-    match operator() {
-        Actor::Operator(name) => name,
-        Actor::System | Actor::Stripe => "unknown".to_owned(),
-    }
+    operator().id().unwrap_or("unknown").to_owned()
 }
 
 async fn open(
