@@ -37,11 +37,11 @@ word_enum!(
     Import = "import",
 );
 
-/// The series of invoices that bill again what a lost dispute took.
+/// The series of invoices that bill a lost dispute again, whatever made the one that was disputed.
 const REBILLED: &str = "RB";
 
 impl Source {
-    /// The series of its numbers. A firm's invoices of one series have no gap.
+    /// The series of its numbers, in which a firm's invoices have no gap.
     fn series(self) -> &'static str {
         match self {
             Self::Package | Self::Mixed => "PKG",
@@ -367,7 +367,7 @@ fn number_text(series: &str, firm_number: i64, n: i64) -> String {
 async fn note_issued(conn: &mut PgConnection, firm: FirmId, issued: &[InvoiceId], by: &By<'_>) -> Result<()> {
     let ids: Vec<Uuid> = issued.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
-        r#"select i.id, i.number, i.source, i.engagement_id, i.total_minor as "total_minor!", i.currency::text as "currency!",
+        r#"select i.id, i.number, i.source, i.engagement_id, i.rebills_dispute_id, i.total_minor as "total_minor!", i.currency::text as "currency!",
                   p.period_start as "period_start?", p.period_end as "period_end?"
            from unnest($2::uuid[]) with ordinality as n(id, nth)
            join invoices i on i.firm_id = $1 and i.id = n.id
@@ -385,7 +385,7 @@ async fn note_issued(conn: &mut PgConnection, firm: FirmId, issued: &[InvoiceId]
             let period = row.period_start.zip(row.period_end);
             json!({
                 "number": row.number, "source": row.source, "engagement": row.engagement_id, "total_minor": row.total_minor,
-                "currency": row.currency, "period": period.map(|(start, end)| json!({"start": start, "end": end})),
+                "currency": row.currency, "rebills_dispute": row.rebills_dispute_id, "period": period.map(|(start, end)| json!({"start": start, "end": end})),
             })
         })
         .collect();

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::time::TimeState,
-    ids::{ClientId, EngagementId, FirmId, InvoiceId, TimeEntryId},
+    ids::{ClientId, EngagementId, FirmId, TimeEntryId},
 };
 
 /// Time to be written down.
@@ -275,28 +275,6 @@ pub async fn note_reopened(
 ) -> Result<()> {
     let meta = json!({ "from": from, "reason": reason });
     note(conn, firm, id, "time.reopened", meta, by).await
-}
-
-/// Notes which time a void has set free (the database has done it with the void itself). Call after the invoice is void.
-///
-/// # Errors
-/// When the database is away.
-pub async fn note_released(
-    conn: &mut PgConnection,
-    firm: FirmId,
-    invoice: InvoiceId,
-    by: &By<'_>,
-) -> Result<()> {
-    let entries = sqlx::query_scalar!(
-        r#"select time_entry_id as "id!" from invoice_lines
-            where firm_id = $1 and invoice_id = $2 and time_entry_id is not null and released_at is not null order by line_no"#,
-        firm.0,
-        invoice.0
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let metas: Vec<Value> = entries.iter().map(|_| json!({ "invoice": invoice })).collect();
-    audit::record_all(conn, firm, by, ("time.released", "time_entry"), &entries, &metas).await
 }
 
 async fn note(

@@ -447,4 +447,10 @@ async fn b16_time_on_an_invoice_is_fast_and_only_a_void_releases_it() {
     assert_eq!(refusal(&world, changes[1]).await, "on_invoice");
     make_void(&world, again["number"].as_str().unwrap()).await;
     assert_eq!(world.json(changes[0]).await["state"], "draft");
+    let noted = audit(&world, "time_entry", "none").await;
+    let told: Vec<&str> = noted.iter().map(|row| row.split(' ').next().unwrap()).collect();
+    assert_eq!(
+        told,
+        ["time.approved", "time.released", "time.released", "time.reopened"]
+    );
 }

@@ -107,16 +107,8 @@ async fn finish(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId, by: &
     )
     .fetch_all(&mut *conn)
     .await?;
+    // The schema releases the time with it, whoever makes an invoice void.
     set_state(conn, firm, invoice, "void").await?;
-    sqlx::query!(
-        "update invoice_lines set released_at = $3
-         where firm_id = $1 and invoice_id = $2 and time_entry_id is not null and released_at is null",
-        firm.0,
-        invoice.0,
-        by.at
-    )
-    .execute(&mut *conn)
-    .await?;
     let meta = json!({"credit_released_minor": credit, "time_released": hours.len()});
     let voided = by.entry("invoice.voided", "invoice", invoice.0, meta);
     audit::record(conn, firm, by.at, &voided).await?;
