@@ -78,6 +78,14 @@ id_type!(
     PaymentId
 );
 id_type!(
+    /// Credit given to a client at one time.
+    CreditLotId
+);
+id_type!(
+    /// Money that goes back to a client.
+    RefundId
+);
+id_type!(
     /// A job of the queue.
     JobId
 );

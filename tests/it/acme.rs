@@ -384,7 +384,7 @@ pub async fn assert_books_agree_but_for(world: &World, overpaid: &[&str]) {
         .map(|(currency, minor)| format!("{currency} {minor}"))
         .collect();
     let recorded = world
-        .texts("select format('%s %s', currency, sum(amount_minor)) from refunds where state = 'succeeded' group by currency order by 1")
+        .texts("select format('%s %s', currency, sum(amount_minor)) from refunds where state = 'succeeded' and destination = 'card' group by currency order by 1")
         .await;
     assert_eq!(recorded, refunded, "refunds here and at Stripe");
 }

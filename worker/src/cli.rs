@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit, break_glass, charge, client, clock, dispute, doctor, engagement, events, generate, import,
-        invoice, jobs, ledger, migrate, time, worker,
+        audit, break_glass, charge, client, clock, credit, dispute, doctor, engagement, events, generate,
+        import, invoice, jobs, ledger, migrate, time, worker,
     },
     output::{Exit, Failure, Format},
 };
@@ -62,7 +62,7 @@ pub enum Command {
     /// Check every prerequisite and the usual reasons why nothing is charged, invoiced or delivered.
     #[command(after_help = "Examples:\n  quittance doctor\n  quittance doctor --json")]
     Doctor(doctor::Args),
-    /// List invoices, show one, make one, end one, or record what was paid by other means.
+    /// List invoices, show one, make one, end one, give back what was paid, or record what was paid by other means.
     Invoice(invoice::Args),
     /// Show, sign, renew or end the terms agreed with a client.
     Engagement(engagement::Args),
@@ -70,6 +70,8 @@ pub enum Command {
     Time(time::Args),
     /// Show a client, switch its automatic payment, or attach a card.
     Client(client::Args),
+    /// Give credit, pay an invoice with it, or show what became of it.
+    Credit(credit::Args),
     /// List disputes, show one, decide about a lost one, or collect what speaks for the charge.
     Dispute(dispute::Args),
     /// Check the books, or show journals and balances.
@@ -103,6 +105,7 @@ impl Command {
             Command::Engagement(args) => engagement::run(args, format).await,
             Command::Time(args) => time::run(args, format).await,
             Command::Client(args) => client::run(args, format).await,
+            Command::Credit(args) => credit::run(args, format).await,
             Command::Dispute(args) => dispute::run(args, format).await,
             Command::Ledger(args) => ledger::run(args, format).await,
             Command::Audit(args) => audit::run(args, format).await,

@@ -2,6 +2,7 @@
 pub mod audit_action;
 pub mod audit_chain;
 pub mod collection;
+pub mod credit;
 pub mod decline;
 pub mod dispute;
 pub mod document;

@@ -1,16 +1,16 @@
-//! Starts collecting invoices that were issued in this very transaction, all in one statement.
+//! What happens to invoices in the transaction that issues them: credit pays what it can, and the rest is collected. All of it
+//! in sets.
 //!
 //! An import may issue ten thousand of them; [`super::cycles::start_if_autopay`] is for one that may have a history.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{audit::By, cycles, error::Result};
+use super::{audit::By, credits, cycles, error::Result};
 use crate::ids::{CycleId, FirmId, InvoiceId, JobId};
 
-/// Creates a cycle and its first job, over what is open, for each invoice that is opted in and whose client's automatic
-/// payment is on; where credit has paid all of it there is nothing to collect.
-/// Returns how many.
+/// Uses up their clients' credit, then creates a cycle over what is left and its first job for each invoice that is opted
+/// in and whose client's automatic payment is on. Returns how many.
 ///
 /// # Errors
 /// When the database is away; a conflict when one of them is being collected already.
@@ -20,6 +20,7 @@ pub async fn start_fresh(
     invoices: &[InvoiceId],
     by: &By<'_>,
 ) -> Result<u64> {
+    credits::apply_to_issued(conn, firm, invoices, by).await?;
     let ids: Vec<Uuid> = invoices.iter().map(|id| id.0).collect();
     let cycles: Vec<Uuid> = invoices.iter().map(|_| CycleId::new().0).collect();
     let jobs: Vec<Uuid> = invoices.iter().map(|_| JobId::new().0).collect();

@@ -260,6 +260,8 @@ pub struct Refund {
     pub to: String,
     /// Where it stands.
     pub state: String,
+    /// Why it came to nothing.
+    pub failure_code: Option<String>,
     /// Why.
     pub reason: String,
     /// When.
@@ -434,10 +436,14 @@ async fn payments(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId) -> 
     .await?)
 }
 
-async fn refunds(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId) -> Result<Vec<Refund>> {
+/// What was given back of an invoice's payments, oldest first.
+///
+/// # Errors
+/// When the database is away.
+pub async fn refunds(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId) -> Result<Vec<Refund>> {
     Ok(sqlx::query_as!(
         Refund,
-        r#"select r.id, r.stripe_refund_id, r.amount_minor, r.destination as "to", r.state, r.reason, r.created_at as at
+        r#"select r.id, r.stripe_refund_id, r.amount_minor, r.destination as "to", r.state, r.failure_code, r.reason, r.created_at as at
            from refunds r join payments p on p.firm_id = r.firm_id and p.id = r.payment_id
            where p.firm_id = $1 and p.invoice_id = $2 order by r.created_at, r.id"#,
         firm.0,

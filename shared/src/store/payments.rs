@@ -1,4 +1,4 @@
-//! Payments (append-only), refunds, disputes and what disputes did to the balance.
+//! Payments (append-only), disputes and what disputes did to the balance.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -203,69 +203,6 @@ pub async fn by_charge(conn: &mut PgConnection, firm: FirmId, charge: &str) -> R
         })
     })
     .transpose()
-}
-
-/// State of a refund we know, by its Stripe id.
-///
-/// # Errors
-/// When the database is away.
-pub async fn refund_state(
-    conn: &mut PgConnection,
-    firm: FirmId,
-    stripe_refund: &str,
-) -> Result<Option<String>> {
-    Ok(sqlx::query_scalar!(
-        "select state from refunds where firm_id = $1 and stripe_refund_id = $2 for update",
-        firm.0,
-        stripe_refund
-    )
-    .fetch_optional(conn)
-    .await?)
-}
-
-/// A refund that Stripe reports: a fact, recorded as it is.
-#[derive(Clone, Debug)]
-pub struct SeenRefund<'a> {
-    /// `re_…`.
-    pub stripe_id: &'a str,
-    /// Of which payment.
-    pub payment: PaymentId,
-    /// How much.
-    pub amount: Money,
-    /// Our word for its state.
-    pub state: &'a str,
-    /// Stripe's word for why, or empty.
-    pub reason: &'a str,
-}
-
-/// Inserts a refund, or moves a known one on. Returns its id.
-///
-/// # Errors
-/// When the database is away or refuses the transition.
-pub async fn upsert_refund(
-    conn: &mut PgConnection,
-    firm: FirmId,
-    now: DateTime<Utc>,
-    seen: &SeenRefund<'_>,
-) -> Result<Uuid> {
-    let id = sqlx::query_scalar!(
-        "insert into refunds (firm_id, id, payment_id, stripe_refund_id, amount_minor, currency, state, reason, created_at)
-         values ($1, $2, $3, $4, $5, $6::text, $7, $8, $9)
-         on conflict (stripe_refund_id) do update set state = excluded.state returning id",
-        firm.0,
-        Uuid::now_v7(),
-        seen.payment.0,
-        seen.stripe_id,
-        seen.amount.minor(),
-        seen.amount.currency().as_str(),
-        seen.state,
-        seen.reason,
-        now,
-    )
-    .fetch_one(&mut *conn)
-    .await?;
-    routes::record(conn, firm, "refund", seen.stripe_id, id).await?;
-    Ok(id)
 }
 
 /// A dispute as stored, locked.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod client;
+mod credit;
 mod endings;
 mod environment;
 mod import;

@@ -125,6 +125,11 @@ async fn unreachable(url: &SecretString) -> Failure {
 
 /// The person at the command line, for the audit log: the login name of the machine.
 pub fn operator() -> Actor {
+    Actor::Operator(operator_name())
+}
+
+/// The same as plain text.
+pub fn operator_name() -> String {
     let name = std::env::var("USER").ok().filter(|name| !name.is_empty());
-    Actor::Operator(name.unwrap_or_else(|| "unknown".to_owned()))
+    name.unwrap_or_else(|| "unknown".to_owned())
 }

@@ -1,4 +1,4 @@
-//! `quittance invoice`: what is owed, what was paid, and what happened on the way.
+//! `quittance invoice`: what is owed, what was paid, what was given back, and what happened on the way.
 
 use shared::{
     ids::{FirmId, InvoiceId},
@@ -15,6 +15,7 @@ use super::{
     list_args::ListArgs,
     open_db, pay_external,
     reason::Reason,
+    refund,
 };
 use crate::output::{Exit, Failure, Format, Page};
 
@@ -97,6 +98,11 @@ What is more than is open becomes the client's credit.")]
         after_help = "Examples:\n  quittance invoice report --firm-id acme --from 2026-01-01 --to 2027-01-01"
     )]
     Report(invoice_report::Args),
+    /// Give back what was paid, in whole or in part: the newest payment first.
+    #[command(after_help = "Examples:
+  quittance invoice refund PKG-0001-000042 --amount 25.00 --to card --reason 'half a month unused'
+  quittance invoice refund legacy-1 --amount 100 --to credit --reason 'billed twice' --json")]
+    Refund(refund::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -157,6 +163,7 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
                 invoice_report::describe,
             )?;
         }
+        Command::Refund(order) => return refund::run(&db, order, out).await,
     }
     Ok(Exit::Done)
 }

@@ -175,12 +175,15 @@ fn timeline(invoice: &InvoiceView) -> Vec<Vec<String>> {
         )
     }));
     entries.extend(invoice.refunds.iter().map(|refund| {
-        let id = refund.stripe_refund_id.as_deref().unwrap_or_default();
         let amount = money(refund.amount_minor);
-        (
-            refund.at,
-            format!("refund of {amount} to {} {}: {id}", refund.to, refund.state),
-        )
+        let mut text = format!("refund of {amount} to {} {}", refund.to, refund.state);
+        for detail in [&refund.stripe_refund_id, &refund.failure_code]
+            .into_iter()
+            .flatten()
+        {
+            text.push_str(&format!(": {detail}"));
+        }
+        (refund.at, text)
     }));
     for dispute in &invoice.disputes {
         entries.push((dispute.opened_at, describe_dispute(dispute, &invoice.currency)));

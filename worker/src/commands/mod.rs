@@ -5,6 +5,7 @@ pub mod break_glass;
 pub mod charge;
 pub mod client;
 pub mod clock;
+pub mod credit;
 pub mod dispute;
 pub mod doctor;
 pub mod engagement;
@@ -33,7 +34,8 @@ mod invoice_text;
 mod list_args;
 mod pay_external;
 mod reason;
+mod refund;
 mod time_text;
 mod wait;
 
-pub use connect::{open_db, operator, stripe_mode};
+pub use connect::{open_db, operator, operator_name, stripe_mode};

@@ -8,13 +8,16 @@ use shared::{
         collection::IntentSeen,
         refund::{self, Change, RefundState},
     },
+    ids::RefundId,
     money::Money,
     store::{
         Tx,
         audit::{self, Actor, Entry, Severity},
-        payments::{self, Payment, SeenRefund},
+        payments::{self, Payment},
+        refunds::{self, SeenRefund},
     },
 };
+use uuid::Uuid;
 
 use super::{Unfetched, intent};
 use crate::{
@@ -60,7 +63,7 @@ pub async fn apply(tx: &mut Tx, at: At<'_>, seen: &SeenCharge) -> Result<bool, J
         return Ok(false);
     };
     for refund in &seen.refunds {
-        record(tx, at, &payment, refund).await?;
+        record_refund(tx, at, &payment, refund).await?;
     }
     Ok(true)
 }
@@ -86,41 +89,64 @@ pub async fn payment_of(
     Ok(payment)
 }
 
-async fn record(tx: &mut Tx, at: At<'_>, payment: &Payment, seen: &Refund) -> Result<(), JobError> {
+/// Records a refund, whoever heard of it first: the answer to our own call, an event, or a lookup. Call it with the invoice
+/// locked. Returns how far the refund is now.
+///
+/// # Errors
+/// When Stripe says a word that we do not know, the database is away or a guard refuses.
+pub async fn record_refund(
+    tx: &mut Tx,
+    at: At<'_>,
+    payment: &Payment,
+    seen: &Refund,
+) -> Result<RefundState, JobError> {
     let state = RefundState::from_stripe(&seen.status).map_err(|e| JobError::fail(e.to_string()))?;
-    let current = payments::refund_state(tx, at.firm, &seen.id).await?;
-    let current = current
-        .map(|word| word.parse::<RefundState>())
-        .transpose()
-        .map_err(|e| JobError::fail(e.to_string()))?;
-    let (severity, action) = match refund::observe(current, state) {
-        Change::AlreadyApplied => return Ok(()),
-        Change::Contradicts { .. } => (Severity::Critical, "refund.failed"),
-        Change::Apply(state) => {
-            let currency = Currency::parse(&seen.currency).map_err(|e| JobError::fail(e.to_string()))?;
-            let row = SeenRefund {
-                stripe_id: &seen.id,
-                payment: payment.id,
-                amount: Money::new(seen.amount, currency),
-                state: state.as_str(),
-                reason: seen.reason.as_deref().unwrap_or_default(),
-            };
-            payments::upsert_refund(tx, at.firm, at.now, &row).await?;
+    let currency = Currency::parse(&seen.currency).map_err(|e| JobError::fail(e.to_string()))?;
+    let row = SeenRefund {
+        stripe_id: &seen.id,
+        ordered: ordered_by(at, seen),
+        payment: payment.id,
+        amount: Money::new(seen.amount, currency),
+        reason: seen.reason.as_deref().unwrap_or_default(),
+        failure_code: seen.failure_reason.as_deref(),
+    };
+    let known = refunds::known(tx, at.firm, &row).await?;
+    let change = refund::observe(known.map(|known| known.state), state);
+    let (severity, action, now) = match (change, known) {
+        (Change::AlreadyApplied, known) => return Ok(known.map_or(state, |known| known.state)),
+        (Change::Contradicts { recorded, .. }, _) => (Severity::Critical, "refund.failed", recorded),
+        (Change::Apply(state), known) => {
+            refunds::save(tx, at.firm, at.now, known, &row, state).await?;
             match state {
-                RefundState::Requested | RefundState::Pending => (Severity::Info, "refund.requested"),
-                RefundState::Succeeded => (Severity::Info, "refund.succeeded"),
-                RefundState::Failed | RefundState::Canceled => (Severity::Warning, "refund.failed"),
+                // Whoever ordered it has said so already.
+                RefundState::Requested | RefundState::Pending if known.is_some() => return Ok(state),
+                RefundState::Requested | RefundState::Pending => (Severity::Info, "refund.requested", state),
+                RefundState::Succeeded => (Severity::Info, "refund.succeeded", state),
+                RefundState::Failed | RefundState::Canceled => (Severity::Warning, "refund.failed", state),
             }
         }
     };
+    // We ordered it, and had taken it for ended without an effect: a person must look what the client got.
+    let is_stray = row.ordered.is_some() && known.is_none();
     let entry = Entry {
         action,
-        severity,
+        severity: if is_stray { Severity::Critical } else { severity },
         actor: Actor::Stripe,
         subject_kind: "invoice",
         subject: payment.invoice.map_or(payment.id.0, |i| i.0),
         cause: at.cause,
-        meta: json!({"refund": seen.id, "amount_minor": seen.amount, "currency": seen.currency, "status": seen.status}),
+        meta: json!({"refund": seen.id, "ordered": row.ordered, "amount_minor": seen.amount, "currency": seen.currency,
+                     "status": seen.status, "failure": seen.failure_reason}),
     };
-    Ok(audit::record(tx, at.firm, at.now, &entry).await?)
+    audit::record(tx, at.firm, at.now, &entry).await?;
+    Ok(now)
+}
+
+/// The row of ours that a refund was ordered by, as its metadata says.
+fn ordered_by(at: At<'_>, seen: &Refund) -> Option<RefundId> {
+    let named = |name: &str| seen.metadata.get(name).map(String::as_str);
+    if named("q_scope") != Some("client_billing") || named("q_firm") != Some(at.firm.to_string().as_str()) {
+        return None;
+    }
+    named("q_refund")?.parse::<Uuid>().ok().map(RefundId)
 }

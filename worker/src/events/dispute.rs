@@ -14,6 +14,7 @@ use shared::{
         audit::{self, Actor, Entry, Severity},
         disputes,
         payments::{self, DisputeRow, MovementRow, Payment, StoredDispute},
+        refunds,
     },
 };
 use uuid::Uuid;
@@ -34,6 +35,17 @@ const FRAUDULENT: &str = "fraudulent";
 pub struct SeenDispute {
     dispute: Dispute,
     intent: Option<IntentSeen>,
+}
+
+impl SeenDispute {
+    /// A dispute of a charge whose payment is recorded, so that its intent is not needed.
+    #[must_use]
+    pub fn of_known_payment(dispute: Dispute) -> Self {
+        Self {
+            dispute,
+            intent: None,
+        }
+    }
 }
 
 /// Fetches a dispute with its balance transactions, and the intent of its charge.
@@ -101,6 +113,7 @@ pub async fn apply(tx: &mut Tx, at: At<'_>, seen: &SeenDispute) -> Result<bool, 
     };
     let movements = move_money(tx, at, dispute, id).await?;
     tell(tx, at, dispute, &payment, &change, &movements).await?;
+    tell_of_refunds(tx, at, dispute, &payment, &change).await?;
     if let Some(invoice) = payment.invoice {
         fence(tx, at, invoice, &change).await?;
     }
@@ -307,6 +320,39 @@ async fn tell(
         audit::record(tx, at.firm, at.now, &entry).await?;
     }
     Ok(())
+}
+
+/// A chargeback on a payment that was given back already takes the same money twice, unless the bank is shown the refund:
+/// a person must, and in time (B-09).
+async fn tell_of_refunds(
+    tx: &mut Tx,
+    at: At<'_>,
+    seen: &Dispute,
+    payment: &Payment,
+    change: &Change,
+) -> Result<(), JobError> {
+    let begins = matches!(
+        change,
+        Change::Apply { kind: Kind::Chargeback, opened, escalated, outcome: None, .. } if *opened || *escalated
+    );
+    if !begins {
+        return Ok(());
+    }
+    let refunds = refunds::given_back(tx, at.firm, payment.id).await?;
+    if refunds.is_empty() {
+        return Ok(());
+    }
+    let entry = Entry {
+        action: "dispute.updated",
+        severity: Severity::Critical,
+        actor: Actor::Stripe,
+        subject_kind: "invoice",
+        subject: payment.invoice.map_or(payment.id.0, |i| i.0),
+        cause: at.cause,
+        meta: json!({"dispute": seen.id, "note": "refunded_before_dispute", "amount_minor": seen.amount, "currency": seen.currency,
+                     "respond_by": seen.due_by, "refunds": refunds, "evidence": "refund_receipts"}),
+    };
+    Ok(audit::record(tx, at.firm, at.now, &entry).await?)
 }
 
 fn currency(word: &str) -> Result<Currency, JobError> {

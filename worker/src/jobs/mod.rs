@@ -2,11 +2,13 @@
 pub mod cancel_payment_intent;
 pub mod collect_invoice;
 pub mod expire_break_glass;
+pub mod expire_credit;
 pub mod generate_package_invoices;
 pub mod process_recurring_charges;
 pub mod process_stripe_event;
 pub mod prune;
 pub mod reconcile_payment;
+pub mod refund_payment;
 pub mod review_cycle;
 pub mod seal_audit;
 
@@ -25,6 +27,8 @@ pub fn register(registry: Registry) -> Registry {
         .external::<reconcile_payment::ReconcilePayment>()
         .external::<cancel_payment_intent::CancelPaymentIntent>()
         .transactional::<review_cycle::ReviewCycle>()
+        .external::<refund_payment::RefundPayment>()
+        .external::<expire_credit::ExpireCredit>()
         .external::<prune::Prune>()
         .external::<seal_audit::SealAudit>()
         .transactional::<expire_break_glass::ExpireBreakGlass>()

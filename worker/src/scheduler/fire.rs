@@ -315,7 +315,7 @@ async fn plan(
             json!({}),
             now,
         )]),
-        Plan::FirmsByLocalDate => {
+        Plan::FirmsByLocalDate { kind, queue, order } => {
             let firms =
                 sqlx::query!(r#"select firm_id as "firm_id!", timezone as "timezone!" from app.firms()"#)
                     .fetch_all(conn)
@@ -324,7 +324,7 @@ async fn plan(
                 .into_iter()
                 .filter_map(|firm| {
                     let date = firms::local_date_at(due_at, zone(&firm.timezone))?;
-                    Some(firms::job(FirmId(firm.firm_id), date, now))
+                    Some(firms::job((kind, queue, order), FirmId(firm.firm_id), date, now))
                 })
                 .collect())
         }

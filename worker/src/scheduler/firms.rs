@@ -1,5 +1,5 @@
-//! One invoice run per firm and local date. The hourly tick asks each firm's clock: from two in the morning on, the
-//! run of that date is enqueued; its key makes every later tick of the date, and every second scheduler, harmless.
+//! One run per firm and local date. The hourly tick asks each firm's clock: from two in the morning on, the run of
+//! that date is enqueued; its key makes every later tick of the date, and every second scheduler, harmless.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use chrono_tz::Tz;
@@ -8,8 +8,6 @@ use shared::{
     ids::FirmId,
     store::jobs::{NewJob, Queue},
 };
-
-use super::schedule::GENERATE;
 
 /// After the day's change and after every daylight-saving change of that night.
 const NOT_BEFORE: NaiveTime = match NaiveTime::from_hms_opt(2, 0, 0) {
@@ -23,17 +21,22 @@ pub fn local_date_at(tick: DateTime<Utc>, timezone: Tz) -> Option<NaiveDate> {
     (local.time() >= NOT_BEFORE).then(|| local.date())
 }
 
-/// The job of one firm for one date.
-pub fn job(firm: FirmId, as_of: NaiveDate, run_at: DateTime<Utc>) -> NewJob {
+/// The job of one firm for one date. `order` begins its order key.
+pub fn job(
+    (kind, queue, order): (&'static str, Queue, &str),
+    firm: FirmId,
+    as_of: NaiveDate,
+    run_at: DateTime<Utc>,
+) -> NewJob {
     NewJob::new(
-        Queue::Invoices,
-        GENERATE,
+        queue,
+        kind,
         format!("{firm}:{as_of}"),
         json!({ "firm_id": firm, "as_of": as_of }),
         run_at,
     )
     .firm(firm)
-    .in_order_of(format!("generate:{firm}"))
+    .in_order_of(format!("{order}:{firm}"))
 }
 
 #[cfg(test)]

@@ -31,8 +31,15 @@ pub enum Plan {
         /// Its lane.
         queue: Queue,
     },
-    /// One invoice run per firm and local date, at the firm's first tick at or after two o'clock in the morning.
-    FirmsByLocalDate,
+    /// One per firm and local date, at the firm's first tick at or after two o'clock in the morning.
+    FirmsByLocalDate {
+        /// Which handler.
+        kind: &'static str,
+        /// Its lane.
+        queue: Queue,
+        /// What its order key begins with: jobs of one firm with the same one run one at a time.
+        order: &'static str,
+    },
 }
 
 /// One schedule.
@@ -52,25 +59,31 @@ impl Schedule {
     /// The kind of job it enqueues.
     pub fn job_kind(&self) -> &'static str {
         match self.plan {
-            Plan::Single { kind, .. } => kind,
-            Plan::FirmsByLocalDate => GENERATE,
+            Plan::Single { kind, .. } | Plan::FirmsByLocalDate { kind, .. } => kind,
         }
     }
 }
 
 /// Kind of the job that generates one firm's invoices.
-pub const GENERATE: &str = "generate_package_invoices";
+const GENERATE: &str = "generate_package_invoices";
+
+/// Kind of the job that writes off one firm's expired credit.
+const EXPIRE: &str = "expire_credit";
 
 /// Kind of the job that finds what is to be charged.
 const CHARGE: &str = "process_recurring_charges";
 
 /// All of them.
-pub const ALL: [Schedule; 5] = [
+pub const ALL: [Schedule; 6] = [
     Schedule {
         name: GENERATE,
         cron: "0 * * * *",
         catch_up: CatchUp::Each,
-        plan: Plan::FirmsByLocalDate,
+        plan: Plan::FirmsByLocalDate {
+            kind: GENERATE,
+            queue: Queue::Invoices,
+            order: "generate",
+        },
     },
     Schedule {
         name: CHARGE,
@@ -89,6 +102,17 @@ pub const ALL: [Schedule; 5] = [
         plan: Plan::Single {
             kind: CHARGE,
             queue: Queue::Maintenance,
+        },
+    },
+    // One run finds whatever has expired by then, so the newest of the missed ones is enough.
+    Schedule {
+        name: EXPIRE,
+        cron: "15 * * * *",
+        catch_up: CatchUp::Latest,
+        plan: Plan::FirmsByLocalDate {
+            kind: EXPIRE,
+            queue: Queue::Maintenance,
+            order: EXPIRE,
         },
     },
     Schedule {

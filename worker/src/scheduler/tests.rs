@@ -137,7 +137,7 @@ async fn p6_every_firm_has_one_run_per_local_date_whatever_its_zone() {
     }
     let runs = sqlx::query(
         "select f.timezone, count(*), max((j.payload ->> 'as_of')::date) - min((j.payload ->> 'as_of')::date) + 1
-           from jobs j join firms f on f.id = j.firm_id group by 1",
+           from jobs j join firms f on f.id = j.firm_id where j.kind = 'generate_package_invoices' group by 1",
     )
     .fetch_all(&bench.admin)
     .await

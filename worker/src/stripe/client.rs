@@ -10,13 +10,13 @@ use shared::{config::Mode, money::Money};
 use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
 use stripe_core::{
     charge::RetrieveCharge,
-    dispute::RetrieveDispute,
+    dispute::{ListDispute, RetrieveDispute},
     payment_intent::{
         CancelPaymentIntent, ConfirmPaymentIntent, ConfirmPaymentIntentOffSession, CreatePaymentIntent,
         CreatePaymentIntentAutomaticPaymentMethods, CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects,
         RetrievePaymentIntent, UpdatePaymentIntent,
     },
-    refund::ListRefund,
+    refund::{CreateRefund, ListRefund},
 };
 use stripe_payment::payment_method::RetrievePaymentMethod;
 use stripe_types::Currency as StripeCurrency;
@@ -36,9 +36,9 @@ use super::{
 /// What a call comes back with.
 pub type Call<T> = Result<T, Error>;
 
-/// Refunds read per request: Stripe's maximum.
+/// Rows read per request: Stripe's maximum.
 const PAGE_SIZE: i64 = 100;
-/// Pages read of one list. Ten thousand refunds of one charge are a fault, not a charge.
+/// Pages read of one list. Ten thousand refunds or disputes of one charge are a fault, not a charge.
 const MAX_PAGES: usize = 100;
 /// Longest id that is put into a path. Stripe's are under 70 characters; 255 is what it advises to allow for.
 const MAX_ID_CHARS: usize = 255;
@@ -59,6 +59,17 @@ pub struct CreateIntent<'a> {
     /// `cus_…`
     pub customer: &'a str,
     /// Our own references. Ids only: Stripe shows them to everyone with access to the account.
+    pub metadata: &'a [(&'a str, String)],
+}
+
+/// A refund to be made.
+#[derive(Clone, Debug)]
+pub struct NewRefund<'a> {
+    /// `ch_…`
+    pub charge: &'a str,
+    /// What goes back.
+    pub amount: Money,
+    /// Our own references. Ids only.
     pub metadata: &'a [(&'a str, String)],
 }
 
@@ -95,15 +106,10 @@ impl Client {
         new: &CreateIntent<'_>,
         key: &IdempotencyKey,
     ) -> Call<PaymentIntent> {
-        let metadata: HashMap<String, String> = new
-            .metadata
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()))
-            .collect();
         let request = CreatePaymentIntent::new(new.amount.minor(), currency(new.amount))
             .customer(new.customer)
             .automatic_payment_methods(without_redirects())
-            .metadata(metadata);
+            .metadata(metadata(new.metadata));
         self.intent(Operation::CreatePaymentIntent, &request, Some(Post::with(key)))
             .await
     }
@@ -184,28 +190,39 @@ impl Client {
             .await
     }
 
+    /// Gives a charge back to its card, in whole or in part. Money moves, at once or later: see the refund's status. Not put on
+    /// the wire once its permit has ended: another worker may have searched for it in vain by then.
+    ///
+    /// # Errors
+    /// See [`Error`]; what Stripe does not want to give back is [`Error::Invalid`].
+    pub async fn create_refund(
+        &self,
+        new: &NewRefund<'_>,
+        key: &IdempotencyKey,
+        permit: &Permit,
+    ) -> Call<Refund> {
+        let request = CreateRefund::new()
+            .charge(checked(new.charge)?)
+            .amount(new.amount.minor())
+            .metadata(metadata(new.metadata));
+        let post = Post::with(key).under(permit);
+        Ok(self.call(Operation::CreateRefund, &request, Some(post)).await?.0)
+    }
+
     /// Reads all refunds of a charge, in Stripe's order (newest first).
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn refunds_of_charge(&self, charge: &str) -> Call<Vec<Refund>> {
-        let mut refunds: Vec<Refund> = Vec::new();
-        for _ in 0..MAX_PAGES {
-            let mut request = ListRefund::new().charge(checked(charge)?).limit(PAGE_SIZE);
-            if let Some(last) = refunds.last() {
-                request = request.starting_after(&last.id);
+        let charge = checked(charge)?;
+        self.all_pages(Operation::ListRefunds, |after: Option<&Refund>| {
+            let request = ListRefund::new().charge(charge).limit(PAGE_SIZE);
+            match after {
+                Some(last) => request.starting_after(&last.id),
+                None => request,
             }
-            let page: Page<Refund> = self.read(Operation::ListRefunds, &request).await?;
-            let is_last = !page.has_more || page.data.is_empty();
-            refunds.extend(page.data);
-            if is_last {
-                return Ok(refunds);
-            }
-        }
-        Err(invalid(
-            "endless_list",
-            format!("{charge} has more than {MAX_PAGES} pages of refunds"),
-        ))
+        })
+        .await
     }
 
     /// Reads a dispute with all its movements of money.
@@ -213,16 +230,32 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn dispute(&self, id: &str) -> Call<Dispute> {
-        let mut dispute: Dispute = self
+        let dispute = self
             .read(Operation::RetrieveDispute, &RetrieveDispute::new(checked(id)?))
             .await?;
-        for id in std::mem::take(&mut dispute.unread_balance_transactions) {
-            let request = RetrieveBalanceTransaction(checked(&id)?);
-            dispute
-                .balance_transactions
-                .push(self.read(Operation::RetrieveBalanceTransaction, &request).await?);
+        self.with_movements(dispute).await
+    }
+
+    /// Reads all disputes of a charge with all their movements of money, in Stripe's order (newest first).
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn disputes_of_charge(&self, charge: &str) -> Call<Vec<Dispute>> {
+        let charge = checked(charge)?;
+        let found = self
+            .all_pages(Operation::ListDisputes, |after: Option<&Dispute>| {
+                let request = ListDispute::new().charge(charge).limit(PAGE_SIZE);
+                match after {
+                    Some(last) => request.starting_after(&last.id),
+                    None => request,
+                }
+            })
+            .await?;
+        let mut disputes = Vec::with_capacity(found.len());
+        for dispute in found {
+            disputes.push(self.with_movements(dispute).await?);
         }
-        Ok(dispute)
+        Ok(disputes)
     }
 
     /// Reads a payment method.
@@ -278,6 +311,38 @@ impl Client {
         request: &(impl StripeRequest + Sync),
     ) -> Call<T> {
         Ok(self.call(operation, request, None).await?.0)
+    }
+
+    /// Reads a list to its end. `page` asks for the rows after one of them.
+    async fn all_pages<T: StripeObject, R: StripeRequest + Sync>(
+        &self,
+        operation: Operation,
+        page: impl Fn(Option<&T>) -> R,
+    ) -> Call<Vec<T>> {
+        let mut rows: Vec<T> = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let read: Page<T> = self.read(operation, &page(rows.last())).await?;
+            let is_last = !read.has_more || read.data.is_empty();
+            rows.extend(read.data);
+            if is_last {
+                return Ok(rows);
+            }
+        }
+        Err(invalid(
+            "endless_list",
+            format!("{} has more than {MAX_PAGES} pages", operation.as_str()),
+        ))
+    }
+
+    /// Reads the movements of which a version gives only the id.
+    async fn with_movements(&self, mut dispute: Dispute) -> Call<Dispute> {
+        for id in std::mem::take(&mut dispute.unread_balance_transactions) {
+            let request = RetrieveBalanceTransaction(checked(&id)?);
+            dispute
+                .balance_transactions
+                .push(self.read(Operation::RetrieveBalanceTransaction, &request).await?);
+        }
+        Ok(dispute)
     }
 
     /// Sends, with harmless repetitions, and reads the object out of the answer.
@@ -430,6 +495,14 @@ fn without_redirects() -> CreatePaymentIntentAutomaticPaymentMethods {
 /// An intent is read with its latest charge, and that with its balance transaction: only there is what Stripe kept.
 fn charge_and_fee() -> Vec<String> {
     vec!["latest_charge.balance_transaction".to_owned()]
+}
+
+/// Our own references, as async-stripe wants them.
+fn metadata(pairs: &[(&str, String)]) -> HashMap<String, String> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect()
 }
 
 /// async-stripe's type for a currency of ours.

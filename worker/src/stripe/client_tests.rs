@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 use shared::{
     config::Mode,
     currency::Currency,
-    ids::{AttemptId, CycleId},
+    ids::{AttemptId, CycleId, RefundId},
     money::Money,
 };
 use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use super::{
-    Client, CreateIntent, Error, IdempotencyKey, Limiter, Observer, Operation, Permit, Rates, StripeConfig,
+    Client, CreateIntent, Error, IdempotencyKey, Limiter, NewRefund, Observer, Operation, Permit, Rates,
+    StripeConfig,
     test_server::{
         Reply::{self, Answer, Cut, HangUp, Silence},
         Request, TestServer,
@@ -491,6 +492,67 @@ async fn id_that_would_lead_elsewhere_is_not_sent() {
         );
     }
     assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_refund_goes_out_with_the_key_and_the_metadata_of_its_row() {
+    let made = json!({ "id": "re_1", "amount": 300, "currency": "usd", "charge": "ch_1", "created": 1, "status": "pending",
+                       "metadata": { "q_refund": "0199", "number": 7 } });
+    let (server, client, log) = world([ok(&made)]).await;
+    let id = RefundId::new();
+    let metadata = [("q_refund", id.to_string())];
+    let new = NewRefund {
+        charge: "ch_1",
+        amount: usd(300),
+        metadata: &metadata,
+    };
+    let refund = client
+        .create_refund(&new, &IdempotencyKey::refund(id), &permit())
+        .await
+        .unwrap();
+    assert_eq!((refund.id.as_str(), refund.status.as_str()), ("re_1", "pending"));
+    // What is no text in the metadata is not ours.
+    assert_eq!(
+        refund.metadata.into_iter().collect::<Vec<_>>(),
+        [("q_refund".into(), "0199".into())]
+    );
+    let request = server.requests().remove(0);
+    assert_eq!(
+        (request.method.as_str(), request.target.as_str()),
+        ("POST", "/v1/refunds")
+    );
+    assert_eq!(request.header("idempotency-key"), format!("refund:{id}"));
+    let named = format!("metadata[q_refund]={id}");
+    assert_eq!(
+        form(&request),
+        ["charge=ch_1", "amount=300", &named].into_iter().collect()
+    );
+    assert_eq!(log.lines(), ["create_refund 200"]);
+}
+
+#[tokio::test]
+async fn disputes_of_a_charge_come_with_all_their_movements() {
+    let dispute = json!({ "id": "dp_1", "amount": 100, "currency": "usd", "charge": "ch_1", "created": 1, "status": "needs_response",
+                          "balance_transactions": ["txn_1"] });
+    let list = json!({ "object": "list", "has_more": false, "data": [dispute] });
+    let movement =
+        json!({ "id": "txn_1", "amount": -100, "fee": 1500, "net": -1600, "currency": "usd", "created": 1 });
+    let (server, client, _) = world([ok(&list), ok(&movement)]).await;
+    let disputes = client.disputes_of_charge("ch_1").await.unwrap();
+    assert_eq!(disputes.len(), 1);
+    assert_eq!(disputes[0].balance_transactions[0].id, "txn_1");
+    let targets: Vec<_> = server
+        .requests()
+        .into_iter()
+        .map(|request| request.target)
+        .collect();
+    assert_eq!(
+        targets,
+        [
+            "/v1/disputes?charge=ch_1&limit=100",
+            "/v1/balance_transactions/txn_1"
+        ]
+    );
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use shared::{
-    ids::{AttemptId, CycleId},
+    ids::{AttemptId, CycleId, RefundId},
     money::Money,
 };
 
@@ -48,6 +48,12 @@ impl IdempotencyKey {
     #[must_use]
     pub fn cancel(cycle: CycleId, run: i64) -> Self {
         Self(format!("cancel:{cycle}:{run}"))
+    }
+
+    /// Giving money back for one refund: the other call that moves money. One key for as long as the refund lives.
+    #[must_use]
+    pub fn refund(refund: RefundId) -> Self {
+        Self(format!("refund:{refund}"))
     }
 
     /// A key as it was stored with its attempt.
@@ -94,6 +100,7 @@ mod tests {
             IdempotencyKey::update(attempt, amount),
             IdempotencyKey::update(attempt, Money::new(500, Currency::USD)),
             IdempotencyKey::confirm(AttemptId::new()),
+            IdempotencyKey::refund(RefundId(attempt.0)),
         ];
         for (i, key) in keys.iter().enumerate() {
             assert!(

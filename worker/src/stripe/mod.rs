@@ -29,7 +29,7 @@ mod client_tests;
 #[cfg(test)]
 mod test_server;
 
-pub use client::{Call, Client, CreateIntent, WebhookEndpoint};
+pub use client::{Call, Client, CreateIntent, NewRefund, WebhookEndpoint};
 pub use config::{ConfigError, LONGEST_TIMEOUT, StripeConfig};
 pub use error::{Class, Decline, Error};
 pub use key::IdempotencyKey;

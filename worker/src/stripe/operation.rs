@@ -15,8 +15,12 @@ pub enum Operation {
     RetrievePaymentIntent,
     /// `GET /v1/charges/{id}`
     RetrieveCharge,
+    /// `POST /v1/refunds`
+    CreateRefund,
     /// `GET /v1/refunds`
     ListRefunds,
+    /// `GET /v1/disputes`
+    ListDisputes,
     /// `GET /v1/disputes/{id}`
     RetrieveDispute,
     /// `GET /v1/balance_transactions/{id}`
@@ -49,7 +53,9 @@ impl Operation {
             Self::CancelPaymentIntent => "cancel_payment_intent",
             Self::RetrievePaymentIntent => "retrieve_payment_intent",
             Self::RetrieveCharge => "retrieve_charge",
+            Self::CreateRefund => "create_refund",
             Self::ListRefunds => "list_refunds",
+            Self::ListDisputes => "list_disputes",
             Self::RetrieveDispute => "retrieve_dispute",
             Self::RetrieveBalanceTransaction => "retrieve_balance_transaction",
             Self::RetrievePaymentMethod => "retrieve_payment_method",
@@ -64,10 +70,12 @@ impl Operation {
             Self::CreatePaymentIntent
             | Self::UpdatePaymentIntent
             | Self::ConfirmPaymentIntent
-            | Self::CancelPaymentIntent => Effect::Writes,
+            | Self::CancelPaymentIntent
+            | Self::CreateRefund => Effect::Writes,
             Self::RetrievePaymentIntent
             | Self::RetrieveCharge
             | Self::ListRefunds
+            | Self::ListDisputes
             | Self::RetrieveDispute
             | Self::RetrieveBalanceTransaction
             | Self::RetrievePaymentMethod

@@ -14,6 +14,7 @@ pub(super) const KEYS: &[&str] = &[
     "retry_policy",
     "allow_self_approval",
     "require_client_approval",
+    "auto_apply_credit",
 ];
 
 /// A tenant.
@@ -35,6 +36,8 @@ pub struct Firm {
     pub allow_self_approval: Option<bool>,
     /// Whether time is invoiced only when the client has approved it too; `None` leaves it as it is (off at first).
     pub require_client_approval: Option<bool>,
+    /// Whether new invoices use up their client's credit; `None` leaves it as it is.
+    pub auto_apply_credit: Option<bool>,
 }
 
 pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
@@ -45,6 +48,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
     let retry_policy = fields.optional("retry_policy", policy);
     let allow_self_approval = fields.optional("allow_self_approval", boolean);
     let require_client_approval = fields.optional("require_client_approval", boolean);
+    let auto_apply_credit = fields.optional("auto_apply_credit", boolean);
     Some(Firm {
         path: fields.path().to_owned(),
         external_id: external_id?,
@@ -54,6 +58,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
         retry_policy: retry_policy?,
         allow_self_approval: allow_self_approval?,
         require_client_approval: require_client_approval?,
+        auto_apply_credit: auto_apply_credit?,
     })
 }
 

@@ -55,8 +55,8 @@ impl Import<'_> {
         let policy = json!(firm.retry_policy.clone().unwrap_or_default());
         sqlx::query!(
             "insert into firms (id, external_id, name, timezone, default_currency, retry_policy, allow_self_approval,
-                                require_client_approval)
-             values ($1, $2, $3, $4, $5::text, $6, $7, $8)",
+                                require_client_approval, auto_apply_credit)
+             values ($1, $2, $3, $4, $5::text, $6, $7, $8, $9)",
             id.0,
             firm.external_id,
             firm.name,
@@ -65,6 +65,7 @@ impl Import<'_> {
             policy,
             firm.allow_self_approval.unwrap_or_default(),
             firm.require_client_approval.unwrap_or_default(),
+            firm.auto_apply_credit.unwrap_or(true),
         )
         .execute(&mut **self.tx)
         .await?;
@@ -74,7 +75,7 @@ impl Import<'_> {
 
     async fn update_firm(&mut self, id: FirmId, firm: &Firm) -> Result<()> {
         let row = sqlx::query!(
-            r#"select name, timezone, default_currency::text as "currency!", retry_policy, allow_self_approval, require_client_approval
+            r#"select name, timezone, default_currency::text as "currency!", retry_policy, allow_self_approval, require_client_approval, auto_apply_credit
                from firms where id = $1 for update"#,
             id.0
         )
@@ -90,6 +91,7 @@ impl Import<'_> {
         let require_client_approval = firm
             .require_client_approval
             .unwrap_or(row.require_client_approval);
+        let auto_apply_credit = firm.auto_apply_credit.unwrap_or(row.auto_apply_credit);
         let fields = changed(&[
             ("name", row.name == firm.name),
             ("timezone", row.timezone == firm.timezone.name()),
@@ -103,6 +105,7 @@ impl Import<'_> {
                 "require_client_approval",
                 row.require_client_approval == require_client_approval,
             ),
+            ("auto_apply_credit", row.auto_apply_credit == auto_apply_credit),
         ]);
         if fields.is_empty() {
             self.report.firms.unchanged += 1;
@@ -114,7 +117,7 @@ impl Import<'_> {
             .map_or(row.retry_policy, |policy| json!(policy));
         let done = sqlx::query!(
             "update firms set name = $2, timezone = $3, default_currency = $4::text, retry_policy = $5, allow_self_approval = $6,
-                    require_client_approval = $7
+                    require_client_approval = $7, auto_apply_credit = $8
               where id = $1",
             id.0,
             firm.name,
@@ -123,6 +126,7 @@ impl Import<'_> {
             policy,
             allow_self_approval,
             require_client_approval,
+            auto_apply_credit,
         )
         .execute(&mut **self.tx)
         .await?;

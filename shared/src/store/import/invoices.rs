@@ -10,7 +10,7 @@ use super::{Import, changed};
 use crate::{
     domain::import::Invoice,
     ids::{ClientId, EngagementId, FirmId, InvoiceId},
-    store::Result,
+    store::{Result, credits},
 };
 
 /// Rows per statement: long enough to save round trips, short enough for one message.
@@ -55,6 +55,8 @@ impl Import<'_> {
         }
         for (firm, wanted) in by_firm {
             self.enter(firm).await?;
+            let clients: Vec<Uuid> = wanted.iter().map(|wanted| wanted.client.0).collect();
+            credits::lock_all(self.tx, firm, &clients).await?;
             for batch in wanted.chunks(BATCH) {
                 self.invoice_batch(firm, batch).await?;
             }

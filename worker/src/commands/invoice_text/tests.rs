@@ -101,6 +101,7 @@ fn what_happened_to_an_invoice_is_told_in_order() {
         amount_minor: 1_000,
         to: "card".into(),
         state: "succeeded".into(),
+        failure_code: None,
         reason: "requested_by_customer".into(),
         at: at("2026-01-05T09:00:00Z"),
     });

@@ -1,4 +1,6 @@
 //! A refund: money on its way back to the card.
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 
 use super::{Fields, ShapeError, StripeObject};
@@ -23,6 +25,8 @@ pub struct Refund {
     pub reason: Option<String>,
     /// Verbatim, when it failed.
     pub failure_reason: Option<String>,
+    /// Our own references, where the refund is ours.
+    pub metadata: BTreeMap<String, String>,
     /// When it was created.
     pub created: DateTime<Utc>,
 }
@@ -42,6 +46,7 @@ impl StripeObject for Refund {
                 .unwrap_or_else(|| "succeeded".to_owned()),
             reason: refund.text_if_any("reason"),
             failure_reason: refund.text_if_any("failure_reason"),
+            metadata: refund.metadata(),
             created: refund.time("created")?,
         })
     }

@@ -3,7 +3,7 @@
 //! A refund only moves forward: requested, pending, succeeded, and it may still fail after that, when the card's bank
 //! sends the money back. Failed and canceled are final. The states form a ladder, so any order of snapshots, with any
 //! repetitions, ends on the same rung.
-use super::words::word_enum;
+use crate::domain::words::word_enum;
 
 word_enum!(
     /// How far a refund is.

@@ -1,0 +1,316 @@
+//! `quittance credit`: giving credit to a client, paying invoices with it, and what became of it.
+
+use chrono::NaiveDate;
+use serde::Serialize;
+use serde_json::json;
+use shared::{
+    currency::Currency,
+    domain::credit::{Asked, Giving, Source},
+    ids::CreditLotId,
+    money::Money,
+    store::{
+        Db,
+        audit::{Actor, By, Cause},
+        credits::{self, Balance, LotRow, NewLot},
+        jobs,
+    },
+};
+use uuid::Uuid;
+
+use super::{
+    find::{find_client, find_invoice},
+    invoice_text::amount,
+    list_args::ListArgs,
+    open_db, operator, operator_name,
+    reason::Reason,
+};
+use crate::output::{Exit, Failure, Format, Page, table};
+
+/// Arguments of `credit`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Give a client credit.
+    #[command(after_help = "Examples:
+  quittance credit issue globex --amount 50.00 --reason 'spring promotion' --expires-on 2026-06-01
+  quittance credit issue cus_1 --amount 120 --currency eur --source goodwill --reason 'late report' --by ann --approved-by bob")]
+    Issue(Issue),
+    /// Pay an invoice with its client's credit: as much as fits, unless told.
+    #[command(after_help = "Examples:
+  quittance credit apply PKG-0001-000042
+  quittance credit apply legacy-1 --amount 25.00 --json")]
+    Apply {
+        /// UUID, number, external_id, or the Stripe id of anything that happened to it.
+        invoice: String,
+        /// Exactly so much, in the invoice's currency.
+        #[arg(long, value_name = "A")]
+        amount: Option<String>,
+    },
+    /// What a client may spend, by the ledger.
+    #[command(
+        after_help = "Examples:\n  quittance credit balance globex\n  quittance credit balance globex --json"
+    )]
+    Balance {
+        /// UUID, external_id or Stripe customer.
+        client: String,
+    },
+    /// A client's credit lot by lot, the newest first: what is left of each, what it paid, when it expires.
+    #[command(
+        after_help = "Examples:\n  quittance credit list globex\n  quittance credit list globex --limit 10 --json"
+    )]
+    List {
+        /// UUID, external_id or Stripe customer.
+        client: String,
+        #[command(flatten)]
+        page: ListArgs,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Issue {
+    /// UUID, external_id or Stripe customer.
+    client: String,
+    /// How much, such as 12.50.
+    #[arg(long, value_name = "A")]
+    amount: String,
+    /// Its currency; the firm's unless told.
+    #[arg(long, value_name = "C")]
+    currency: Option<Currency>,
+    #[command(flatten)]
+    reason: Reason,
+    /// What for; goodwill and correction need --approved-by.
+    #[arg(long, default_value = "promotional", value_parser = ["goodwill", "promotional", "correction"])]
+    source: String,
+    /// Who gives it; whoever runs the command unless told.
+    #[arg(long, value_name = "USER")]
+    by: Option<String>,
+    /// Who approved it: somebody else.
+    #[arg(long, value_name = "USER")]
+    approved_by: Option<String>,
+    /// The firm's first day on which it is worth nothing (2026-06-01).
+    #[arg(long, value_name = "D")]
+    expires_on: Option<NaiveDate>,
+}
+
+/// Runs `credit`.
+///
+/// # Errors
+/// When there is no such client or invoice, the change is refused, or the database is away.
+pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
+    let db = open_db().await?;
+    match args.command {
+        Command::Issue(order) => issue(&db, &order, out).await?,
+        Command::Apply { invoice, amount } => apply(&db, &invoice, amount.as_deref(), out).await?,
+        Command::Balance { client } => balance(&db, &client, out).await?,
+        Command::List { client, page } => list(&db, &client, &page, out).await?,
+    }
+    Ok(Exit::Done)
+}
+
+/// What was given.
+#[derive(Debug, Serialize)]
+struct Issued {
+    lot: CreditLotId,
+    client: String,
+    source: Source,
+    amount_minor: i64,
+    currency: Currency,
+    expires_on: Option<NaiveDate>,
+    balances: Vec<Balance>,
+}
+
+async fn issue(db: &Db, order: &Issue, out: Format) -> Result<(), Failure> {
+    let (firm, client) = find_client(db, &order.client).await?;
+    let by_name = order.by.clone().unwrap_or_else(operator_name);
+    let source: Source = order.source.parse().map_err(|e| Failure::usage(format!("{e}")))?;
+    let (actor, cause) = (Actor::Operator(by_name.clone()), Cause::command(Uuid::now_v7()));
+    let mut tx = db.firm(firm).await?;
+    let (name, usual) = credits::client_and_currency(&mut tx, firm, client).await?;
+    let currency = order.currency.unwrap_or(usual);
+    let amount = Money::parse_positive_decimal(&order.amount, currency)
+        .map_err(|e| Failure::usage(format!("--amount: {e}")))?;
+    let giving = Giving {
+        source,
+        reason: order.reason.text(),
+        by: &by_name,
+        approved_by: order.approved_by.as_deref(),
+        expires_on: order.expires_on,
+        today: credits::today(&mut tx, firm).await?,
+    };
+    giving
+        .decide()
+        .map_err(|why| Failure::refused(why.code(), why.to_string()))?;
+    let by = By {
+        actor: &actor,
+        cause: &cause,
+        at: tx.now(),
+    };
+    let new = NewLot {
+        client,
+        amount,
+        source,
+        reason: order.reason.text(),
+        issued_by: Some(&by_name),
+        approved_by: order.approved_by.as_deref(),
+        refund: None,
+        expires_on: order.expires_on,
+    };
+    let lot = credits::issue(&mut tx, firm, &new, &by).await?;
+    let issued = Issued {
+        lot,
+        client: name,
+        source,
+        amount_minor: amount.minor(),
+        currency,
+        expires_on: order.expires_on,
+        balances: credits::balances(&mut tx, firm, client).await?,
+    };
+    tx.commit().await?;
+    out.show(&issued, |issued| {
+        let until = issued
+            .expires_on
+            .map_or_else(String::new, |day| format!(", worth nothing from {day} on"));
+        format!(
+            "gave {} {amount} of credit{until}\n{}",
+            issued.client,
+            describe_balances(&issued.balances)
+        )
+    })
+}
+
+async fn apply(db: &Db, invoice: &str, amount: Option<&str>, out: Format) -> Result<(), Failure> {
+    let (firm, id) = find_invoice(db, invoice).await?;
+    let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
+    let mut tx = db.firm(firm).await?;
+    let bill = credits::lock_bill(&mut tx, firm, id)
+        .await?
+        .ok_or_else(|| Failure::not_found(format!("there is no invoice {invoice:?}")))?;
+    let asked = match amount {
+        Some(text) => Asked::Exactly(
+            Money::parse_positive_decimal(text, bill.open.currency())
+                .map_err(|e| Failure::usage(format!("--amount: {e}")))?,
+        ),
+        None => Asked::All,
+    };
+    let by = By {
+        actor: &actor,
+        cause: &cause,
+        at: tx.now(),
+    };
+    let applied = credits::apply(&mut tx, firm, &bill, asked, &by)
+        .await?
+        .map_err(|why| Failure::refused(why.code(), why.to_string()))?;
+    jobs::nudge(&mut tx).await?;
+    tx.commit().await?;
+    let uses: Vec<_> = applied
+        .uses
+        .iter()
+        .map(|part| json!({"lot": part.lot, "amount_minor": part.amount.minor()}))
+        .collect();
+    let document = json!({"invoice": id, "currency": applied.amount.currency(), "applied_minor": applied.amount.minor(),
+                          "open_minor": applied.open.minor(), "applications": uses});
+    out.show(&document, |_| {
+        format!("credit paid {}; {} is open now", applied.amount, applied.open)
+    })
+}
+
+/// `credit balance` as in the contract.
+#[derive(Debug, Serialize)]
+struct Balances {
+    client: String,
+    balances: Vec<Balance>,
+}
+
+async fn balance(db: &Db, client: &str, out: Format) -> Result<(), Failure> {
+    let (firm, id) = find_client(db, client).await?;
+    let mut tx = db.firm(firm).await?;
+    let shown = Balances {
+        client: credits::client_and_currency(&mut tx, firm, id).await?.0,
+        balances: credits::balances(&mut tx, firm, id).await?,
+    };
+    out.show(&shown, |shown| {
+        format!("{}\n{}", shown.client, describe_balances(&shown.balances))
+    })
+}
+
+async fn list(db: &Db, client: &str, page: &ListArgs, out: Format) -> Result<(), Failure> {
+    let (firm, id) = find_client(db, client).await?;
+    let after = match &page.cursor {
+        Some(cursor) => {
+            let lot: Uuid = cursor
+                .parse()
+                .map_err(|_| Failure::usage(format!("{cursor:?} is no cursor of this list")))?;
+            Some(CreditLotId(lot))
+        }
+        None => None,
+    };
+    let mut tx = db.firm(firm).await?;
+    let rows = credits::lots(&mut tx, firm, id, after, page.fetch()).await?;
+    out.show(
+        &Page::of(rows, page.shown(), |row| row.id.to_string()),
+        describe_lots,
+    )
+}
+
+fn describe_balances(balances: &[Balance]) -> String {
+    if balances.is_empty() {
+        return "no credit\n".to_owned();
+    }
+    let rows: Vec<Vec<String>> = balances
+        .iter()
+        .map(|balance| vec![amount(balance.minor, &balance.currency)])
+        .collect();
+    table(&[">CREDIT"], &rows)
+}
+
+fn describe_lots(page: &Page<LotRow>) -> String {
+    let headings = [
+        "GIVEN",
+        "SOURCE",
+        ">AMOUNT",
+        ">LEFT",
+        "EXPIRES",
+        "LOT",
+        "WHAT BECAME OF IT",
+    ];
+    page.to_text(&headings, |lot| {
+        vec![
+            lot.issued_at.format("%F").to_string(),
+            lot.source.clone(),
+            amount(lot.amount_minor, &lot.currency),
+            amount(lot.remaining_minor, &lot.currency),
+            lot.expires_on
+                .map_or_else(|| "never".to_owned(), |day| day.to_string()),
+            lot.id.to_string(),
+            became(lot),
+        ]
+    })
+}
+
+fn became(lot: &LotRow) -> String {
+    let mut parts: Vec<String> = lot
+        .applications
+        .iter()
+        .map(|part| {
+            let came_back = if part.released_at.is_some() {
+                " (came back)"
+            } else {
+                ""
+            };
+            format!(
+                "{} to {}{came_back}",
+                amount(part.amount_minor, &lot.currency),
+                part.invoice
+            )
+        })
+        .collect();
+    if lot.expired_minor > 0 {
+        parts.push(format!("{} expired", amount(lot.expired_minor, &lot.currency)));
+    }
+    parts.join(", ")
+}
