@@ -69,7 +69,7 @@ const fn happened(kind: &'static str, card: &'static [&'static str], ends: &'sta
     }
 }
 
-const PLAYS: [Play; 18] = [
+const PLAYS: [Play; 19] = [
     ended(
         "payment_intent.succeeded",
         &[],
@@ -107,6 +107,11 @@ const PLAYS: [Play; 18] = [
         "failed retry_wait free; auto declined soft insufficient_funds; \
          told: payment.failed retry.scheduled",
     ),
+    ended(
+        "charge.updated",
+        &[],
+        "paid succeeded free; auto succeeded; paid 10000; told: payment.succeeded",
+    ),
     happened(
         "charge.refunded",
         &[],
@@ -138,7 +143,7 @@ const PLAYS: [Play; 18] = [
         &[],
         "disputed succeeded chargeback; auto succeeded; paid 10000; \
          chargeback needs_response fraudulent 10.4; fee 1500, withdrawn 10000; \
-         told: dispute.opened chargeback.received",
+         told: dispute.opened chargeback.received autopay.paused",
     ),
     happened(
         "charge.dispute.updated",
@@ -151,7 +156,7 @@ const PLAYS: [Play; 18] = [
         &[],
         "disputed succeeded chargeback; auto succeeded; paid 10000; \
          chargeback needs_response fraudulent 10.4; fee 1500, withdrawn 10000; \
-         told: dispute.opened chargeback.received",
+         told: dispute.opened chargeback.received autopay.paused",
     ),
     happened(
         "charge.dispute.funds_reinstated",
@@ -165,7 +170,7 @@ const PLAYS: [Play; 18] = [
         &[],
         "charged_back succeeded chargeback; auto succeeded; paid 10000; \
          chargeback lost lost fraudulent 10.4; fee 1500, withdrawn 10000; \
-         told: dispute.opened dispute.resolved chargeback.received",
+         told: dispute.opened dispute.resolved chargeback.received autopay.paused",
     ),
     happened(
         "payment_method.automatically_updated",
