@@ -192,7 +192,7 @@ const FORGERIES: [Forgery; 14] = [
         did: "removed a payment from the facts",
         sql: "delete from payments where method = 'external'",
         found_by: &[Check::FactsArePosted, Check::MoneyAddsUp],
-        about: "journal ext:transfer of twice (external_payment), external_cash",
+        about: "by twice (external_payment), external_cash",
     },
     Forgery {
         did: "doubled a payment on both sides",

@@ -44,6 +44,17 @@ impl Error {
         Error::Other(sqlx::Error::Decode(what.to_string().into()))
     }
 
+    /// Whether Postgres gave this transaction up for another one: the same again, at once, may succeed.
+    #[must_use]
+    pub fn is_contention(&self) -> bool {
+        match self {
+            Error::Unavailable(sqlx::Error::Database(fault)) => fault
+                .code()
+                .is_some_and(|code| ["40001", "40P01"].contains(&code.as_ref())),
+            _ => false,
+        }
+    }
+
     /// Whether the same work may succeed later without anyone's doing.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -4,8 +4,9 @@ use std::io::Read;
 
 use serde::Serialize;
 use shared::{
-    domain::import::{self, Fault},
+    domain::import::{self, Document, Fault},
     store::{
+        self as database, Db,
         audit::{By, Cause},
         import::{self as store, Counts, Outcome, Report},
     },
@@ -17,6 +18,10 @@ use crate::output::{Detail, Exit, Failure, Format, table};
 
 /// A larger document is cut into several by whoever makes it: it is held in memory, and in one transaction.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A document names many clients, and their charges may lock in another order. Postgres then gives up one of the two; giving
+/// up the import undoes all of it, so it is simply made again.
+const TRIES: u32 = 5;
 
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
@@ -45,15 +50,47 @@ struct Imported {
 /// When the document cannot be read or has faults, something final would change, or the database is away.
 pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
     let text = read(&args.file)?;
-    let (document, mut faults) = import::parse(&text);
+    let (document, faults) = import::parse(&text);
     let run_id = Uuid::now_v7();
     let db = open_db().await?;
+    let mut tries = 1;
+    let brought = loop {
+        match bring_in(&db, &document, &faults, run_id).await {
+            Err(Stopped::ByDatabase(fault)) if fault.is_contention() && tries < TRIES => tries += 1,
+            brought => break brought,
+        }
+    };
+    match brought {
+        Ok(report) => {
+            out.show(&Imported { run_id, report }, describe)?;
+            Ok(Exit::Done)
+        }
+        Err(Stopped::ByDatabase(fault)) => Err(fault.into()),
+        Err(Stopped::ByDocument(failure)) => Err(failure),
+    }
+}
+
+/// Why nothing was imported.
+enum Stopped {
+    ByDatabase(database::Error),
+    ByDocument(Failure),
+}
+
+impl From<database::Error> for Stopped {
+    fn from(fault: database::Error) -> Self {
+        Self::ByDatabase(fault)
+    }
+}
+
+/// One try: all of it in one transaction.
+async fn bring_in(db: &Db, document: &Document, faults: &[Fault], run_id: Uuid) -> Result<Report, Stopped> {
     let mut tx = db.plain().await?;
     store::lock(&mut tx).await?;
     let known = store::look_up(&mut tx, &document.mentioned()).await?;
+    let mut faults = faults.to_vec();
     faults.extend(document.check_references(&known));
     if !faults.is_empty() {
-        return Err(invalid(faults));
+        return Err(Stopped::ByDocument(invalid(faults)));
     }
     let (actor, cause) = (operator(), Cause::command(run_id));
     let by = By {
@@ -61,12 +98,11 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
         cause: &cause,
         at: tx.now(),
     };
-    match store::apply(&mut tx, &document, known, &by).await? {
-        Outcome::Refused(fields) => Err(refused(fields)),
+    match store::apply(&mut tx, document, known, &by).await? {
+        Outcome::Refused(fields) => Err(Stopped::ByDocument(refused(fields))),
         Outcome::Applied(report) => {
             tx.commit().await?;
-            out.show(&Imported { run_id, report }, describe)?;
-            Ok(Exit::Done)
+            Ok(report)
         }
     }
 }
