@@ -115,6 +115,12 @@ fn expand(state: &State, object: &mut Value, path: &str, shape: Shape) {
         .split_once('.')
         .map_or((path, None), |(field, rest)| (field, Some(rest)));
     let Some(target) = object.get_mut(field) else {
+        // An intent in the old shape has its charges embedded.
+        if field == "latest_charge"
+            && let (Some(rest), Some(charges)) = (rest, object.pointer_mut("/charges/data"))
+        {
+            expand(state, charges, rest, shape);
+        }
         return;
     };
     if let Some(found) = target.as_str().and_then(|id| lookup(state, id, shape)) {
