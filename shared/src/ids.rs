@@ -89,3 +89,7 @@ id_type!(
     /// A job of the queue.
     JobId
 );
+id_type!(
+    /// Something that a person should look at.
+    AlertId
+);

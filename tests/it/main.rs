@@ -3,6 +3,7 @@
 mod accounts;
 mod acme;
 mod audit;
+mod alerts;
 mod backlog;
 mod binary_facts;
 mod break_glass;

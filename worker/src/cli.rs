@@ -4,8 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit, break_glass, charge, client, clock, credit, dispute, doctor, engagement, events, generate,
-        import, invoice, jobs, ledger, migrate, time, worker,
+        alert, audit, break_glass, charge, client, clock, credit, dispute, doctor, engagement, events, generate, import, invoice, jobs, ledger, migrate, time, worker,
     },
     output::{Exit, Failure, Format},
 };
@@ -80,6 +79,8 @@ pub enum Command {
     Audit(audit::Args),
     /// Let somebody of the platform look into a firm, for a reason and a time, on the record.
     BreakGlass(break_glass::Args),
+    /// List what a person should look at, mark it as read or over, or raise an alert.
+    Alert(alert::Args),
     /// List the events that Stripe sent, or show one.
     Events(events::Args),
     /// List jobs, or show one.
@@ -110,6 +111,7 @@ impl Command {
             Command::Ledger(args) => ledger::run(args, format).await,
             Command::Audit(args) => audit::run(args, format).await,
             Command::BreakGlass(args) => break_glass::run(args, format).await,
+            Command::Alert(args) => alert::run(args, format).await,
             Command::Events(args) => events::run(args, format).await,
             Command::Jobs(args) => jobs::run(args, format).await,
             Command::Clock(args) => clock::run(args, format).await,

@@ -1,6 +1,7 @@
 //! Pure decisions: no IO, no clock, no `await`.
 pub mod audit_action;
 pub mod audit_chain;
+pub mod alert;
 pub mod collection;
 pub mod credit;
 pub mod decline;

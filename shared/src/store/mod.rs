@@ -1,4 +1,5 @@
 //! The SQL. One file per table; functions take the connection first and never begin or commit.
+pub mod alerts;
 pub mod audit;
 pub mod audit_chain;
 pub mod audit_read;

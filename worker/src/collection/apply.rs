@@ -19,6 +19,7 @@ use shared::{
 };
 use sqlx::PgConnection;
 
+use super::alerts;
 use crate::queue::JobError;
 
 /// A payment that Stripe is still processing is looked up this much later, should the webhook be lost.
@@ -183,6 +184,7 @@ pub async fn hold(
         let reason = format!("{REJECTED_REQUEST}:{code}");
         let change = cycle.view.change_to(CycleState::Paused, Some(&reason));
         cycles::update_cycle(conn, at.firm, cycle, &change).await?;
+        alerts::of_change(conn, at, cycle, &change, Some(code)).await?;
     }
     record_audit(
         conn,
@@ -337,10 +339,20 @@ async fn tell_cycle(
         }
         (None, CycleState::Exhausted) => {
             let subject = (cycle.invoice, cycle.id);
-            cycles::audit_exhausted(conn, at.firm, at.now, subject, change.reason.as_deref(), at.cause)
+            cycles::tell_exhausted(conn, at.firm, at.now, subject, change.reason.as_deref(), at.cause)
                 .await?;
         }
         (None, _) => {}
+    }
+    // One that had no effect is made again within minutes, and is nobody's concern until then.
+    if let Some(ended) = observed
+        .attempt
+        .as_ref()
+        .filter(|a| matches!(a.state, AttemptState::Declined | AttemptState::ActionRequired))
+    {
+        let codes = ended.codes.as_ref();
+        let code = codes.and_then(|c| c.decline_code.as_deref().or(c.code.as_deref()));
+        alerts::of_change(conn, at, cycle, change, code).await?;
     }
     if observed
         .attempt
@@ -371,9 +383,9 @@ async fn tell_note(
     at: At<'_>,
     cycle: &Cycle,
     seen: &IntentSeen,
-    note: Note,
+    told: Note,
 ) -> Result<(), JobError> {
-    let (action, severity, note) = match note {
+    let (action, severity, note) = match told {
         Note::MoneyAfterEnd => ("payment.resolved", Severity::Critical, "money_after_cancel"),
         Note::FailureWithoutAttempt => ("payment.failed", Severity::Info, "failure_without_attempt"),
         Note::UnexpectedStatus => ("payment.unknown", Severity::Critical, "unexpected_intent_status"),
@@ -382,7 +394,8 @@ async fn tell_note(
     if audit::is_recorded(conn, at.firm, cycle.invoice.0, action, &meta).await? {
         return Ok(());
     }
-    record_audit(conn, at, cycle, action, severity, meta).await
+    record_audit(conn, at, cycle, action, severity, meta).await?;
+    alerts::of_note(conn, at, cycle, told, seen.latest_charge.as_deref()).await
 }
 
 async fn record_audit(

@@ -1,5 +1,6 @@
 //! From a PaymentIntent that we saw to rows, audit and follow-up jobs: the same path for our own calls, for webhooks and
 //! for lookups.
+pub mod alerts;
 mod apply;
 mod seen;
 

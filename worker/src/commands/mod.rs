@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod break_glass;
+pub mod alert;
 pub mod charge;
 pub mod client;
 pub mod clock;

@@ -19,7 +19,7 @@ use shared::{
 };
 use uuid::Uuid;
 
-use super::{Unfetched, charge};
+use super::{Unfetched, charge, dispute_alert};
 use crate::{
     collection::{self, At},
     context::Context,
@@ -114,6 +114,7 @@ pub async fn apply(tx: &mut Tx, at: At<'_>, seen: &SeenDispute) -> Result<bool, 
     let movements = move_money(tx, at, dispute, id).await?;
     tell(tx, at, dispute, &payment, &change, &movements).await?;
     tell_of_refunds(tx, at, dispute, &payment, &change).await?;
+    dispute_alert::raise_or_resolve(tx, at, dispute, &payment, &change).await?;
     if let Some(invoice) = payment.invoice {
         fence(tx, at, invoice, &change).await?;
     }

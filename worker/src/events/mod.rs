@@ -7,6 +7,8 @@ pub mod dispute;
 pub mod intent;
 pub mod payment_method;
 
+mod dispute_alert;
+
 use serde_json::Value;
 use shared::store::inbox::InboxEvent;
 

@@ -120,8 +120,10 @@ impl CycleRun<'_> {
                 cycles::update_cycle(&mut tx, self.firm, &cycle, &change).await?;
                 if change.state == CycleState::Exhausted {
                     let (subject, why) = ((cycle.invoice, cycle.id), change.reason.as_deref());
-                    cycles::audit_exhausted(&mut tx, self.firm, now, subject, why, &self.cause).await?;
+                    cycles::tell_exhausted(&mut tx, self.firm, now, subject, why, &self.cause).await?;
                 }
+                let at = self.at(&tx);
+                collection::alerts::of_change(&mut tx, at, &cycle, &change, Some(reason)).await?;
                 Begin::Nothing(Outcome::Done(json!({"held": reason})))
             }
             ChargeDecision::Charge {

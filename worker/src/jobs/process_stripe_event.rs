@@ -10,11 +10,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::json;
 use shared::{
-    domain::collection::IntentSeen,
+    domain::{
+        alert::{AlertType, Topic},
+        collection::IntentSeen,
+    },
     ids::{CycleId, FirmId},
     store::{
         Tx,
-        audit::Cause,
+        alerts::{self, NewAlert},
+        audit::{Cause, Severity},
         inbox::{self, EventState, InboxEvent},
         jobs::Queue,
         routes,
@@ -149,6 +153,9 @@ impl TransactionalJob for ProcessStripeEvent {
                     return wait(tx, job, &event, WaitsFor::Owner).await;
                 }
                 inbox::mark(tx, &event.id, Some(firm), EventState::Applied, None, now).await?;
+                if event.state == "parked" {
+                    settle_parked(tx, &event, firm).await?;
+                }
                 Ok(Outcome::done())
             }
         }
@@ -231,23 +238,51 @@ impl WaitsFor {
 /// Never guessed, and never given up at once: looked at again for three days, then a person must.
 async fn wait(tx: &mut Tx, job: &Job, event: &InboxEvent, what: WaitsFor) -> Result<Outcome, JobError> {
     let now = tx.now();
-    let (state, reason, outcome) = match next_look(job.created_at, now) {
+    match next_look(job.created_at, now) {
         Some(until) => {
             let reason = what.while_waiting();
-            let snooze = Outcome::Snooze {
-                until,
-                reason: reason.clone(),
-            };
-            (EventState::Unmatched, reason, snooze)
+            let unmatched = EventState::Unmatched;
+            inbox::mark(tx, &event.id, what.firm(), unmatched, Some(&reason), now).await?;
+            Ok(Outcome::Snooze { until, reason })
         }
         None => {
             let reason = what.in_the_end();
-            let parked = Outcome::Done(json!({"parked": reason}));
-            (EventState::Parked, reason, parked)
+            if let Some(firm) = what.firm() {
+                tx.set_firm(firm).await?;
+            }
+            park(tx, event, what.firm(), &reason).await?;
+            Ok(Outcome::Done(json!({"parked": reason})))
         }
+    }
+}
+
+/// Leaves an event to a person, and tells somebody.
+async fn park(tx: &mut Tx, event: &InboxEvent, firm: Option<FirmId>, why: &str) -> Result<(), JobError> {
+    let now = tx.now();
+    inbox::mark(tx, &event.id, firm, EventState::Parked, Some(why), now).await?;
+    let alert = NewAlert {
+        kind: AlertType::SystemError,
+        severity: Severity::Critical,
+        topic: Topic::EventParked(&event.id),
+        title: "An event of Stripe's was not applied",
+        message: &format!(
+            "{} {}: {why}. What it tells may be missing in our books.",
+            event.event_type, event.id
+        ),
+        invoice: None,
+        related: json!({"event": event.id, "type": event.event_type, "object": event.object_id}),
+        cause: &Cause::event(&event.id),
     };
-    inbox::mark(tx, &event.id, what.firm(), state, Some(&reason), now).await?;
-    Ok(outcome)
+    alerts::raise(tx, firm, now, &alert).await?;
+    Ok(())
+}
+
+/// An event that was parked is applied after all. Its alert may be from when its firm was not known yet.
+async fn settle_parked(tx: &mut Tx, event: &InboxEvent, firm: FirmId) -> Result<(), JobError> {
+    let (now, topic) = (tx.now(), [Topic::EventParked(&event.id)]);
+    alerts::resolve(tx, firm, now, &topic, "system").await?;
+    alerts::resolve(tx, None, now, &topic, "system").await?;
+    Ok(())
 }
 
 /// 1 m, 5 m, 30 m, 2 h, 8 h, 1 d, 2 d, 3 d after it came.

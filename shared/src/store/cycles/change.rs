@@ -6,10 +6,14 @@ use sqlx::PgConnection;
 
 use super::{cycle::Cycle, enqueue::enqueue_collect};
 use crate::{
-    domain::collection::CycleChange,
+    domain::{
+        alert::{AlertType, Topic},
+        collection::CycleChange,
+    },
     ids::{CycleId, FirmId, InvoiceId},
     money::Money,
     store::{
+        alerts::{self, NewAlert},
         audit::{self, Actor, Cause, Entry, Severity},
         error::{Result, one_row},
         routes,
@@ -128,11 +132,11 @@ pub(super) async fn audit_cycle(
     .await
 }
 
-/// Tells that no further attempt will be made unless a person decides so.
+/// Tells that no further attempt will be made unless a person decides so: in the audit, and as an alert.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn audit_exhausted(
+pub async fn tell_exhausted(
     conn: &mut PgConnection,
     firm: FirmId,
     now: DateTime<Utc>,
@@ -149,5 +153,21 @@ pub async fn audit_exhausted(
         cause,
         meta: json!({"cycle": cycle, "reason": reason}),
     };
-    audit::record(conn, firm, now, &entry).await
+    audit::record(conn, firm, now, &entry).await?;
+    let message = match reason {
+        Some(reason) => format!("The client did not act in time ({reason})."),
+        None => "The last retry was declined.".to_owned(),
+    };
+    let alert = NewAlert {
+        kind: AlertType::RetryExhausted,
+        severity: Severity::Critical,
+        topic: Topic::RetryExhausted(invoice),
+        title: "No further attempt is made",
+        message: &format!("{message} A person decides what becomes of this invoice."),
+        invoice: Some(invoice),
+        related: json!({"cycle": cycle, "reason": reason}),
+        cause,
+    };
+    alerts::raise(conn, firm, now, &alert).await?;
+    Ok(())
 }

@@ -16,7 +16,7 @@ pub use attempts::{
     AttemptOrder, AttemptOutcome, NewAttempt, attempt_order, class_word, insert_attempt, mark_sent,
     method_refused, update_attempt,
 };
-pub use change::{audit_exhausted, set_amount, set_intent, update_cycle};
+pub use change::{set_amount, set_intent, tell_exhausted, update_cycle};
 pub use cycle::{Cycle, charge_facts, lock, order_key};
 pub use enqueue::{
     CANCEL_INTENT, CANCELLATIONS, COLLECT, RECONCILE, REVIEW, enqueue_cancel, enqueue_reconcile, enqueue_send,

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    change::{audit_cycle, audit_exhausted, update_cycle},
+    change::{audit_cycle, tell_exhausted, update_cycle},
     cycle::{Cycle, charge_facts, lock},
     give_up::cycles_of_client,
 };
@@ -190,7 +190,7 @@ async fn tell_end(
     cause: &Cause,
 ) -> Result<()> {
     let subject = (cycle.invoice, cycle.id);
-    audit_exhausted(conn, firm, now, subject, Some(reason), cause).await?;
+    tell_exhausted(conn, firm, now, subject, Some(reason), cause).await?;
     let decision = Decision {
         subject_kind: "invoice",
         subject: cycle.invoice.0,

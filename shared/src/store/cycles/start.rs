@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::{
-    change::{audit_cycle, audit_exhausted, set_next_charge},
+    change::{audit_cycle, set_next_charge, tell_exhausted},
     cycle::order_key,
     enqueue::COLLECT,
     words::{parse, policy},
@@ -216,7 +216,7 @@ async fn tell(
     }
     if change.state == CycleState::Exhausted {
         let subject = (invoice, id);
-        audit_exhausted(conn, firm, now, subject, change.reason.as_deref(), cause).await?;
+        tell_exhausted(conn, firm, now, subject, change.reason.as_deref(), cause).await?;
     }
     let Some(history) = taken_over else { return Ok(()) };
     let next = change.next.as_ref();

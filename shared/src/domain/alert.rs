@@ -1,0 +1,66 @@
+//! What an alert can be about: its type, and the key by which the same thing told again is the same alert (B-23).
+use super::words::word_enum;
+use crate::ids::InvoiceId;
+
+word_enum!(
+    /// The types of alert. The first seven and the cancellation belong to platform billing and to other systems; they
+    /// come in by `alert raise`.
+    AlertType, "alert type":
+    /// An agent does not report.
+    AgentOffline = "AGENT_OFFLINE",
+    /// An agent never reported.
+    AgentNeverSynced = "AGENT_NEVER_SYNCED",
+    /// A charge was declined, or cannot be made without the client.
+    PaymentFailed = "PAYMENT_FAILED",
+    /// A subscription ends and does not renew itself.
+    SubscriptionExpiring = "SUBSCRIPTION_EXPIRING",
+    /// A limit of the plan is nearly reached.
+    UsageHigh = "USAGE_HIGH",
+    /// A policy was changed.
+    PolicyChanged = "POLICY_CHANGED",
+    /// Something stopped, and only a person gets it going.
+    SystemError = "SYSTEM_ERROR",
+    /// A subscription was cancelled.
+    SubscriptionCancelled = "SUBSCRIPTION_CANCELLED",
+    /// A payment is disputed.
+    DisputeOpened = "DISPUTE_OPENED",
+    /// The last retry failed; nothing more is tried.
+    RetryExhausted = "RETRY_EXHAUSTED",
+    /// What Stripe has is not what we have, or had decided.
+    DriftDetected = "DRIFT_DETECTED",
+);
+
+/// What is wrong. Its key names it, and not when or how often it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Topic<'a> {
+    /// An invoice's charge failed and is tried again, or waits for the client.
+    PaymentFailed(InvoiceId),
+    /// An invoice's last retry failed.
+    RetryExhausted(InvoiceId),
+    /// An invoice's collection is stopped until a person has looked.
+    CollectionStopped(InvoiceId),
+    /// Money came by this charge for a collection that had been given up.
+    LateMoney(&'a str),
+    /// A dispute, by its Stripe id.
+    Dispute(&'a str),
+    /// An event that nobody could apply.
+    EventParked(&'a str),
+    /// Whatever a person or another system names.
+    Named(&'a str),
+}
+
+impl Topic<'_> {
+    /// The `dedupe_key`. Triggers of migration 0014 know that of a dispute.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Topic::PaymentFailed(invoice) => format!("payment_failed:{invoice}"),
+            Topic::RetryExhausted(invoice) => format!("retry_exhausted:{invoice}"),
+            Topic::CollectionStopped(invoice) => format!("collection_stopped:{invoice}"),
+            Topic::LateMoney(charge) => format!("late_money:{charge}"),
+            Topic::Dispute(dispute) => format!("dispute:{dispute}"),
+            Topic::EventParked(event) => format!("event_parked:{event}"),
+            Topic::Named(key) => (*key).to_owned(),
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Alerts: one per failure whoever tells of it (S19, B-23), raised with what caused them and settled by what ends it.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use serde_json::{Value, json};
+use tests::world::{self, World, WorldOptions};
+
+use crate::{
+    acme::{self, Autopay},
+    cast::{self, Payer},
+};
+
+/// All alerts, as `TYPE severity open|settled times`, the oldest first.
+async fn alerts(world: &World, of: &str) -> Vec<String> {
+    world
+        .texts(&format!(
+            "select concat_ws(' ', alert_type, severity, case when is_resolved then 'settled' else 'open' end, occurrences)
+               from alerts where {of} order by created_at, id"
+        ))
+        .await
+}
+
+fn of_invoice(client: &str) -> String {
+    format!("invoice_id = (select id from invoices where external_id = '{client}-1')")
+}
+
+/// S19, B-23, A-26 for client billing: the answer to our call, two webhooks of two ids for it, each delivered twice, and
+/// three retries make one open alert, which counts the failures and nothing else.
+#[tokio::test]
+async fn s19_b23_one_failure_makes_one_alert_whoever_tells_of_it() {
+    let world = World::start(WorldOptions::default()).await;
+    let soft = "insufficient_funds";
+    acme::open_accounts(
+        &world,
+        &[
+            ("never", &[soft, "..."]),
+            ("later", &[soft, "succeed"]),
+            ("lost", &["lost_card", "..."]),
+        ],
+    )
+    .await;
+    world
+        .sim
+        .webhooks(json!({ "double": true, "duplicate": 1 }))
+        .await
+        .unwrap();
+    acme::bill(&world, &["never", "later", "lost"], "usd", "1000.00").await;
+    world.settle().await;
+    for client in ["never", "later"] {
+        assert_eq!(
+            alerts(&world, &of_invoice(client)).await,
+            ["PAYMENT_FAILED info open 1"],
+            "{client}"
+        );
+    }
+    assert_eq!(
+        alerts(&world, &of_invoice("lost")).await,
+        ["PAYMENT_FAILED warning open 1"]
+    );
+
+    world.advance("3d").await;
+    world.settle().await;
+    assert_eq!(
+        alerts(&world, &of_invoice("later")).await,
+        ["PAYMENT_FAILED info settled 1"]
+    );
+    assert_eq!(
+        alerts(&world, &of_invoice("never")).await,
+        ["PAYMENT_FAILED info open 2"]
+    );
+    world.advance("4d").await;
+    world.settle().await;
+    // Three in a row are a warning.
+    assert_eq!(
+        alerts(&world, &of_invoice("never")).await,
+        ["PAYMENT_FAILED warning open 3"]
+    );
+    world.advance("7d").await;
+    world.settle().await;
+    let exhausted = [
+        "PAYMENT_FAILED warning settled 3",
+        "RETRY_EXHAUSTED critical open 1",
+    ];
+    assert_eq!(alerts(&world, &of_invoice("never")).await, exhausted);
+    world.advance("30d").await;
+    world.settle().await;
+    assert_eq!(alerts(&world, &of_invoice("never")).await, exhausted);
+
+    // Paid by transfer, nobody need look any more; given up, nobody waits for a card.
+    acme::pay_by_bank(&world, "never", 100_000).await;
+    acme::switch_autopay(&world, "lost", Autopay::Off).await;
+    world.settle().await;
+    assert_eq!(alerts(&world, "not is_resolved").await, [""; 0]);
+    assert_eq!(
+        world
+            .count("select count(*) from alerts where resolved_by = 'system'")
+            .await,
+        4
+    );
+}
+
+/// A-26, A-19: a dispute is critical at once and names the day by which to answer; won, it is settled; lost, it stays open
+/// until a person decides.
+#[tokio::test]
+async fn a26_a_new_dispute_is_a_critical_alert_until_it_is_won_or_decided() {
+    let world = World::start(WorldOptions::default()).await;
+    let payers = ["won", "lost", "asked"].map(|name| Payer::of("firm", name));
+    cast::enter(&world, &payers, &[]).await;
+    world.settle().await;
+    let mut disputes = Vec::new();
+    for (payer, kind) in payers.iter().zip(["chargeback", "chargeback", "inquiry"]) {
+        let order = json!({ "payment_intent": payer.intent(&world).await, "kind": kind });
+        disputes.push(world.sim.post("/disputes", order).await.unwrap());
+    }
+    world.settle().await;
+    assert_eq!(
+        alerts(&world, "true").await,
+        ["DISPUTE_OPENED critical open 1"; 3]
+    );
+    let shown = world.json(&["alert", "list"]).await;
+    for alert in shown["data"].as_array().unwrap() {
+        assert!(alert["related_data"]["respond_by"].is_string(), "{alert}");
+        assert!(
+            alert["message"].as_str().unwrap().contains("Evidence is due by "),
+            "{alert}"
+        );
+    }
+    for (dispute, action) in disputes.iter().zip(["win", "lose", "escalate"]) {
+        let path = format!("/disputes/{}", dispute["id"].as_str().unwrap());
+        world.sim.post(&path, json!({ "action": action })).await.unwrap();
+    }
+    world.settle().await;
+    let state = |payer: &Payer| format!("invoice_id = {}", payer.invoice_sql());
+    assert_eq!(
+        alerts(&world, &state(&payers[0])).await,
+        ["DISPUTE_OPENED critical settled 1"]
+    );
+    for payer in &payers[1..] {
+        assert_eq!(
+            alerts(&world, &state(payer)).await,
+            ["DISPUTE_OPENED critical open 2"]
+        );
+    }
+    world
+        .texts(
+            "insert into dispute_resolutions (firm_id, dispute_id, kind, reason, resolved_by, resolved_at)
+             select firm_id, id, 'write_off', 'not worth it', 'ann', app.now() from disputes
+              where outcome = 'lost' and set_config('app.firm_id', firm_id::text, true) <> '' returning kind",
+        )
+        .await;
+    assert_eq!(
+        alerts(&world, &state(&payers[1])).await,
+        ["DISPUTE_OPENED critical settled 2"]
+    );
+}
+
+/// Money that comes although its collection was given up, a charge that may be a second one, and an event that belongs
+/// to nothing we know: each is told once, to whom it concerns.
+#[tokio::test]
+async fn b23_what_only_a_person_can_settle_is_told_once() {
+    let world = World::start(WorldOptions::default()).await;
+    acme::open_accounts(
+        &world,
+        &[("flying", &[]), ("doubled", &["duplicate_transaction"])],
+    )
+    .await;
+    let hold = json!({ "path": "/v1/payment_intents/*/confirm", "kind": "hold_before" });
+    world.sim.fault(hold).await.unwrap();
+    acme::bill(&world, &["flying"], "usd", "1000.00").await;
+    world.until_held(1).await;
+    acme::switch_autopay(&world, "flying", Autopay::Off).await;
+    world.sim.release().await.unwrap();
+    world.settle().await;
+    assert_eq!(
+        alerts(&world, &of_invoice("flying")).await,
+        ["DRIFT_DETECTED critical open 1"]
+    );
+
+    // The bank thinks that this was paid already: nothing more is tried until a person has looked.
+    acme::bill(&world, &["doubled"], "usd", "1000.00").await;
+    world.settle().await;
+    assert_eq!(
+        alerts(&world, &of_invoice("doubled")).await,
+        ["SYSTEM_ERROR critical open 1"]
+    );
+    acme::switch_autopay(&world, "doubled", Autopay::Off).await;
+    assert_eq!(
+        alerts(&world, &of_invoice("doubled")).await,
+        ["SYSTEM_ERROR critical settled 1"]
+    );
+
+    let foreign = world::event(
+        "charge.refunded",
+        json!({ "id": "ch_foreign", "object": "charge", "payment_intent": "pi_foreign" }),
+    );
+    world.deliver(&foreign).await;
+    world.deliver(&foreign).await;
+    world.settle().await;
+    assert_eq!(alerts(&world, "firm_id is null").await, [""; 0]);
+    for _ in 0..8 {
+        world.advance("12h").await;
+        world.settle().await;
+    }
+    assert_eq!(
+        alerts(&world, "firm_id is null").await,
+        ["SYSTEM_ERROR critical open 1"]
+    );
+    let shown = world.json(&["alert", "list"]).await;
+    let first = &shown["data"][0];
+    assert_eq!(
+        json!([first["firm"], first["related_data"]["event"]]),
+        json!([null, foreign["id"]])
+    );
+}
+
+/// R205: raised for another system, listed, read, resolved; and refused where the database would refuse it too.
+#[tokio::test]
+async fn r205_an_alert_is_raised_read_and_resolved_by_command() {
+    let options = WorldOptions {
+        workers: 0,
+        ingress: false,
+        ..WorldOptions::default()
+    };
+    let world = World::start(options).await;
+    world
+        .import(&json!({ "firms": [
+            { "external_id": "acme", "name": "Acme", "timezone": "UTC", "currency": "usd" },
+            { "external_id": "other", "name": "Other", "timezone": "UTC", "currency": "usd" },
+        ] }))
+        .await;
+    let raise = async |firm: &str, severity: &str| {
+        let mut args = vec![
+            "alert",
+            "raise",
+            "--type",
+            "AGENT_OFFLINE",
+            "--severity",
+            severity,
+        ];
+        args.extend([
+            "--title",
+            "Agent offline",
+            "--message",
+            "Since 09:00 UTC.",
+            "--dedupe-key",
+            "agent:17",
+        ]);
+        if !firm.is_empty() {
+            args.extend(["--firm-id", firm]);
+        }
+        world.json(&args).await
+    };
+    let first = raise("acme", "info").await;
+    let id = first["id"].as_str().unwrap();
+    let read = world.json(&["alert", "read", id]).await;
+    assert_eq!(read["data"][0]["is_read"], true);
+    assert_eq!(
+        world.json(&["alert", "list", "--unread"]).await["data"],
+        json!([])
+    );
+    // The same again is the same alert; only when it gets worse is it news.
+    for (severity, occurrences, is_read) in [("info", 2, true), ("critical", 3, false), ("info", 4, false)] {
+        let again = raise("acme", severity).await;
+        assert_eq!(
+            json!([again["id"], again["occurrences"], again["is_read"]]),
+            json!([id, occurrences, is_read])
+        );
+    }
+    // Neither another firm's nor the installation's own is the same.
+    let other = raise("other", "warning").await;
+    let own = raise("", "warning").await;
+    assert_eq!(json!([other["occurrences"], own["occurrences"]]), json!([1, 1]));
+    assert_eq!(own["firm"], Value::Null);
+    let listed = async |args: &[&str]| {
+        let page = world.json(&[&["alert", "list"], args].concat()).await;
+        page["data"].as_array().unwrap().len()
+    };
+    assert_eq!(listed(&[]).await, 3);
+    assert_eq!(listed(&["--firm-id", "acme"]).await, 1);
+    assert_eq!(listed(&["--type", "USAGE_HIGH"]).await, 0);
+    let page = world.json(&["alert", "list", "--limit", "2"]).await;
+    let cursor = page["next_cursor"].as_str().unwrap();
+    assert_eq!(listed(&["--cursor", cursor]).await, 1);
+
+    let resolved = world.json(&["alert", "resolve", id]).await;
+    assert_eq!(resolved["data"][0]["is_resolved"], true);
+    assert_eq!(
+        (listed(&[]).await, listed(&["--all", "--firm-id", "acme"]).await),
+        (2, 1)
+    );
+    let new = raise("acme", "info").await;
+    assert_ne!(new["id"], first["id"]);
+
+    let missing = world
+        .cli(&["alert", "read", "00000000-0000-4000-8000-000000000000"])
+        .await;
+    assert_eq!(missing.code, 1, "{missing}");
+    let wrong = world
+        .cli(&[
+            "alert",
+            "raise",
+            "--type",
+            "FIRE",
+            "--severity",
+            "info",
+            "--title",
+            "x",
+            "--message",
+            "x",
+            "--dedupe-key",
+            "x",
+        ])
+        .await;
+    assert_eq!(wrong.code, 2, "{wrong}");
+    assert!(wrong.stderr.contains("AGENT_OFFLINE"), "{wrong}");
+    // A resolved alert is history.
+    let rewritten =
+        sqlx::query("update alerts set title = 'nothing happened' where is_resolved").execute(&world.db);
+    let refused = rewritten.await.unwrap_err();
+    assert_eq!(
+        refused.as_database_error().and_then(|e| e.code()).as_deref(),
+        Some("QT010")
+    );
+}

@@ -1,0 +1,207 @@
+//! Which alert an outcome of collecting an invoice deserves: one per invoice and failure, whoever tells of it (B-23).
+
+use serde_json::{Value, json};
+use shared::{
+    domain::{
+        alert::{AlertType, Topic},
+        collection::{AttemptState, CycleChange, CycleState, Note},
+    },
+    store::{
+        alerts::{self, NewAlert},
+        audit::Severity,
+        cycles::Cycle,
+    },
+};
+use sqlx::PgConnection;
+
+use super::At;
+use crate::queue::JobError;
+
+/// Failures in a row after which a soft decline, which is retried by itself, is more than information.
+const ROW_OF_FAILURES: usize = 3;
+
+/// Raises what a change of a cycle calls for. `code` is why the attempt failed, where one did.
+///
+/// # Errors
+/// When the database is away.
+pub async fn of_change(
+    conn: &mut PgConnection,
+    at: At<'_>,
+    cycle: &Cycle,
+    change: &CycleChange,
+    code: Option<&str>,
+) -> Result<(), JobError> {
+    let why = code.map_or_else(String::new, |code| format!(" ({code})"));
+    let declined = cycle
+        .attempts
+        .iter()
+        .filter(|a| a.state == AttemptState::Declined)
+        .count();
+    let failures_in_a_row = declined + 1;
+    match change.state {
+        CycleState::RetryWait => {
+            let next = change
+                .next
+                .as_ref()
+                .map(|next| next.at.format("%F %H:%M UTC").to_string());
+            let severity = if failures_in_a_row >= ROW_OF_FAILURES {
+                Severity::Warning
+            } else {
+                Severity::Info
+            };
+            let message = format!(
+                "The charge was declined{why}. It is tried again on {}.",
+                next.unwrap_or_default()
+            );
+            payment_failed(conn, at, cycle, severity, ("Payment declined", &message), code).await
+        }
+        CycleState::MethodRequired => {
+            let message =
+                format!("The charge cannot succeed with the client's card{why}. It waits for another card.");
+            payment_failed(
+                conn,
+                at,
+                cycle,
+                Severity::Warning,
+                ("A new card is needed", &message),
+                code,
+            )
+            .await
+        }
+        CycleState::ActionRequired => {
+            let message = format!("The client must act before the charge can succeed{why}.");
+            payment_failed(
+                conn,
+                at,
+                cycle,
+                Severity::Warning,
+                ("The client must act", &message),
+                code,
+            )
+            .await
+        }
+        CycleState::Paused => match change.reason.as_deref() {
+            // the dispute has an alert of its own
+            Some("invoice_fenced" | "open_dispute") => Ok(()),
+            reason => stopped(conn, at, cycle, reason.or(code).unwrap_or_default()).await,
+        },
+        CycleState::Scheduled
+        | CycleState::InFlight
+        | CycleState::Unknown
+        // told by `cycles::tell_exhausted`, whoever finds out
+        | CycleState::Exhausted
+        | CycleState::Succeeded
+        | CycleState::Canceled => Ok(()),
+    }
+}
+
+/// The collection of an invoice is stopped, and only a person gets it going.
+///
+/// # Errors
+/// When the database is away.
+pub async fn stopped(
+    conn: &mut PgConnection,
+    at: At<'_>,
+    cycle: &Cycle,
+    reason: &str,
+) -> Result<(), JobError> {
+    let message = format!(
+        "The collection of this invoice is stopped ({reason}) until a person has looked: `quittance why-not charge` says what to do."
+    );
+    let alert = about(
+        at,
+        cycle,
+        (
+            AlertType::SystemError,
+            Severity::Critical,
+            Topic::CollectionStopped(cycle.invoice),
+        ),
+        ("Collection stopped", &message),
+        json!({ "reason": reason }),
+    );
+    raise(conn, at, &alert).await
+}
+
+/// Something about an intent that a person should know.
+///
+/// # Errors
+/// When the database is away.
+pub async fn of_note(
+    conn: &mut PgConnection,
+    at: At<'_>,
+    cycle: &Cycle,
+    note: Note,
+    charge: Option<&str>,
+) -> Result<(), JobError> {
+    let charge = charge.unwrap_or_default();
+    let (kind, topic, title, message) = match note {
+        // somebody else's try: the client sees its outcome, and ours goes on
+        Note::FailureWithoutAttempt => return Ok(()),
+        Note::MoneyAfterEnd => (
+            AlertType::DriftDetected,
+            Topic::LateMoney(charge),
+            "Money came after the collection was given up",
+            format!("{charge} succeeded although this invoice was no longer to be collected. The money is recorded; refund it or keep it."),
+        ),
+        Note::UnexpectedStatus => (
+            AlertType::SystemError,
+            Topic::CollectionStopped(cycle.invoice),
+            "A PaymentIntent is in a state that we never ask for",
+            "Somebody may have changed it at Stripe's dashboard; the invoice is not charged until it is settled there.".to_owned(),
+        ),
+    };
+    let alert = about(
+        at,
+        cycle,
+        (kind, Severity::Critical, topic),
+        (title, &message),
+        json!({ "charge": charge }),
+    );
+    raise(conn, at, &alert).await
+}
+
+async fn payment_failed(
+    conn: &mut PgConnection,
+    at: At<'_>,
+    cycle: &Cycle,
+    severity: Severity,
+    text: (&str, &str),
+    code: Option<&str>,
+) -> Result<(), JobError> {
+    let topic = Topic::PaymentFailed(cycle.invoice);
+    let alert = about(
+        at,
+        cycle,
+        (AlertType::PaymentFailed, severity, topic),
+        text,
+        json!({ "code": code }),
+    );
+    raise(conn, at, &alert).await
+}
+
+fn about<'a>(
+    at: At<'a>,
+    cycle: &Cycle,
+    (kind, severity, topic): (AlertType, Severity, Topic<'a>),
+    (title, message): (&'a str, &'a str),
+    mut related: Value,
+) -> NewAlert<'a> {
+    related["cycle"] = json!(cycle.id);
+    related["amount_minor"] = json!(cycle.amount.minor());
+    related["currency"] = json!(cycle.amount.currency().as_str());
+    NewAlert {
+        kind,
+        severity,
+        topic,
+        title,
+        message,
+        invoice: Some(cycle.invoice),
+        related,
+        cause: at.cause,
+    }
+}
+
+async fn raise(conn: &mut PgConnection, at: At<'_>, alert: &NewAlert<'_>) -> Result<(), JobError> {
+    alerts::raise(conn, at.firm, at.now, alert).await?;
+    Ok(())
+}
