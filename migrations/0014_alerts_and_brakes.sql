@@ -99,16 +99,33 @@ end $$;
 create trigger settle_alerts after insert on dispute_resolutions for each row execute function app.settle_alerts_of_resolution();
 
 -- Stops automatic charging everywhere; a firm's and a client's own are columns of theirs (0002).
+-- `brake` counts how often anybody stopped it, anywhere: a worker that is about to send a confirmation looks whether it
+-- is the number that it was when the confirmation was decided.
 alter table installation add column autopay_paused_at timestamptz, add column autopay_paused_reason text,
+  add column brake bigint not null default 0,
   add check ((autopay_paused_at is null) = (autopay_paused_reason is null));
 grant select on installation to quittance_scan;
+
+-- Who stopped it everywhere and who let it go on. What is one firm's is in its audit.
+create table installation_changes (
+  id bigint generated always as identity primary key,
+  at timestamptz not null,                                  -- business clock
+  action text not null check (action in ('autopay.paused', 'autopay.resumed')),
+  reason text not null,
+  changed_by text not null,
+  cause_id text not null                                    -- the run of the command
+);
+create trigger append_only before update or delete on installation_changes for each row execute function app.append_only();
+create trigger no_truncate before truncate on installation_changes for each statement execute function app.append_only();
+grant select on installation_changes to quittance_worker, quittance_portal, quittance_readonly;
+grant insert on installation_changes to quittance_worker;
 
 -- Limits of automatic charging; none where null. The first is in the firm's default currency.
 alter table firms add column max_charge_minor bigint check (max_charge_minor > 0),
   add column max_charges_per_run int check (max_charges_per_run > 0);
 create index payment_attempts_by_time on payment_attempts (firm_id, created_at);
 
--- As in 0008, and nothing is due while automatic charging is stopped everywhere.
+-- As in 0008 and 0010, and nothing is due or reviewed while automatic charging is stopped everywhere.
 create or replace function app.due_cycles(as_of timestamptz, most int)
   returns table (firm_id uuid, cycle_id uuid, version int, order_key text)
   language sql stable security definer set search_path = public, pg_temp as
@@ -122,6 +139,24 @@ $$ select c.firm_id, c.id, c.version, coalesce('customer:' || cl.stripe_customer
       and f.autopay_paused_at is null and f.parked_reason is null
       and cl.autopay_paused_at is null and cl.parked_reason is null
     order by c.next_attempt_at limit most $$;
+
+create or replace function app.standing_cycles(as_of timestamptz, most int)
+  returns table (firm_id uuid, cycle_id uuid, version int, order_key text)
+  language sql stable security definer set search_path = public, pg_temp as
+$$ select c.firm_id, c.id, c.version, coalesce('customer:' || cl.stripe_customer_id, 'client:' || cl.id)
+     from collection_cycles c
+     join invoices i on i.firm_id = c.firm_id and i.id = c.invoice_id
+     join clients cl on cl.firm_id = i.firm_id and cl.id = i.client_id
+     join firms f on f.id = c.firm_id
+    where c.state in ('paused', 'action_required', 'method_required')
+      and case when c.state <> 'paused' then c.deadline_at is null or c.deadline_at <= as_of
+               when c.state_reason = 'no_stripe_customer' then cl.stripe_customer_id is not null
+               when c.state_reason = 'invoice_fenced' then i.fenced_reason is null
+               else c.state_reason in ('open_dispute', 'amount_below_minimum', 'amount_not_divisible') end
+      and (select autopay_paused_at from installation) is null
+      and f.autopay_paused_at is null and f.parked_reason is null
+      and cl.autopay_paused_at is null and cl.parked_reason is null
+    order by c.created_at limit most $$;
 
 -- As app.resolve, for rows that only we give an id to. A firm of null is the installation.
 create function app.resolve_fact(ref text) returns table (kind text, firm_id uuid, id uuid)

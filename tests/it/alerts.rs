@@ -67,6 +67,12 @@ async fn s19_b23_one_failure_makes_one_alert_whoever_tells_of_it() {
         alerts(&world, &of_invoice("never")).await,
         ["PAYMENT_FAILED info open 2"]
     );
+    // Given up, nobody waits for a card.
+    acme::switch_autopay(&world, "lost", Autopay::Off).await;
+    assert_eq!(
+        alerts(&world, &of_invoice("lost")).await,
+        ["PAYMENT_FAILED warning settled 1"]
+    );
     world.advance("4d").await;
     world.settle().await;
     // Three in a row are a warning.
@@ -85,10 +91,8 @@ async fn s19_b23_one_failure_makes_one_alert_whoever_tells_of_it() {
     world.settle().await;
     assert_eq!(alerts(&world, &of_invoice("never")).await, exhausted);
 
-    // Paid by transfer, nobody need look any more; given up, nobody waits for a card.
+    // Paid by transfer, nobody need look any more.
     acme::pay_by_bank(&world, "never", 100_000).await;
-    acme::switch_autopay(&world, "lost", Autopay::Off).await;
-    world.settle().await;
     assert_eq!(alerts(&world, "not is_resolved").await, [""; 0]);
     assert_eq!(
         world

@@ -7,6 +7,7 @@ mod alerts;
 mod backlog;
 mod binary_facts;
 mod break_glass;
+mod brakes;
 mod cast;
 mod charging;
 mod clock;

@@ -4,7 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        alert, audit, break_glass, charge, client, clock, credit, dispute, doctor, engagement, events, generate, import, invoice, jobs, ledger, migrate, time, worker,
+        alert, audit, brakes, break_glass, charge, client, clock, credit, dispute, doctor, engagement, events, generate, import, invoice, jobs, ledger, migrate, time,
+        worker,
     },
     output::{Exit, Failure, Format},
 };
@@ -79,6 +80,10 @@ pub enum Command {
     Audit(audit::Args),
     /// Let somebody of the platform look into a firm, for a reason and a time, on the record.
     BreakGlass(break_glass::Args),
+    /// Stop automatic charging, for everybody, a firm or a client.
+    Pause(brakes::PauseArgs),
+    /// Let automatic charging go on.
+    Resume(brakes::ResumeArgs),
     /// List what a person should look at, mark it as read or over, or raise an alert.
     Alert(alert::Args),
     /// List the events that Stripe sent, or show one.
@@ -111,6 +116,8 @@ impl Command {
             Command::Ledger(args) => ledger::run(args, format).await,
             Command::Audit(args) => audit::run(args, format).await,
             Command::BreakGlass(args) => break_glass::run(args, format).await,
+            Command::Pause(args) => brakes::pause(args, format).await,
+            Command::Resume(args) => brakes::resume(args, format).await,
             Command::Alert(args) => alert::run(args, format).await,
             Command::Events(args) => events::run(args, format).await,
             Command::Jobs(args) => jobs::run(args, format).await,

@@ -1,6 +1,7 @@
 //! `quittance`: the worker pool and every operator command.
 
 mod admin_http;
+mod brake;
 mod cli;
 mod collection;
 mod commands;

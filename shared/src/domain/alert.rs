@@ -39,6 +39,8 @@ pub enum Topic<'a> {
     RetryExhausted(InvoiceId),
     /// An invoice's collection is stopped until a person has looked.
     CollectionStopped(InvoiceId),
+    /// The firm's charges of a day have reached their number.
+    TooManyCharges,
     /// Money came by this charge for a collection that had been given up.
     LateMoney(&'a str),
     /// A dispute, by its Stripe id.
@@ -57,6 +59,7 @@ impl Topic<'_> {
             Topic::PaymentFailed(invoice) => format!("payment_failed:{invoice}"),
             Topic::RetryExhausted(invoice) => format!("retry_exhausted:{invoice}"),
             Topic::CollectionStopped(invoice) => format!("collection_stopped:{invoice}"),
+            Topic::TooManyCharges => "too_many_charges".to_owned(),
             Topic::LateMoney(charge) => format!("late_money:{charge}"),
             Topic::Dispute(dispute) => format!("dispute:{dispute}"),
             Topic::EventParked(event) => format!("event_parked:{event}"),

@@ -82,6 +82,13 @@ impl Actor {
         self.columns().1
     }
 
+    /// Its name, for columns that have no room for more.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let (kind, name) = self.columns();
+        name.unwrap_or(kind)
+    }
+
     fn columns(&self) -> (&'static str, Option<&str>) {
         match self {
             Actor::System => ("system", None),

@@ -37,6 +37,8 @@ pub struct Facts {
     pub pending_events: i64,
     /// Age of the newest event.
     pub last_event_secs: Option<i64>,
+    /// Why automatic charging is stopped everywhere, if it is.
+    pub all_paused: Option<String>,
     /// Firms that are paused or parked.
     pub stopped_firms: Vec<String>,
     /// Clients that are paused or parked.
@@ -61,7 +63,8 @@ pub async fn facts(conn: &mut PgConnection) -> Result<Facts> {
     let rights = sqlx::query!(
         r#"select pg_has_role(current_user, 'quittance_worker', 'member') as "is_worker!",
                   (select rolsuper or rolbypassrls from pg_roles where rolname = current_user) as "bypasses!",
-                  (select livemode from installation) as livemode, (select offset_ms from clock) as "offset_ms!",
+                  (select livemode from installation) as livemode,
+                  (select autopay_paused_reason from installation) as all_paused, (select offset_ms from clock) as "offset_ms!",
                   array(select c.relname::text from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'firm_id'
                         where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace and not c.relforcerowsecurity
                           and c.relname not in ('stripe_events', 'jobs', 'stripe_routes') order by 1) as "unprotected!""#
@@ -107,6 +110,7 @@ pub async fn facts(conn: &mut PgConnection) -> Result<Facts> {
         unmatched_events: work.unmatched,
         pending_events: work.pending,
         last_event_secs: work.last_event,
+        all_paused: rights.all_paused,
         stopped_firms: money.stopped_firms,
         stopped_clients: money.stopped_clients,
         bad_timezones: money.bad_timezones,

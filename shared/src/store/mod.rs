@@ -6,6 +6,7 @@ pub mod audit_read;
 pub mod autopay;
 pub mod billable_time;
 pub mod break_glass;
+pub mod brakes;
 pub mod business_clock;
 pub mod clients_read;
 pub mod collection_start;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::answer::{Answer, Transfer};
 use super::api::{self, Call};
 use super::breakage;
+use super::clock::wall_ms;
 use super::error::ApiError;
 use super::faults::{Fault, Kind};
 use super::idempotency::{Begin, Stored};
@@ -19,6 +20,7 @@ const MAX_WAIT_FOR_EVENTS: Duration = Duration::from_secs(10);
 
 /// Answers a call.
 pub async fn exchange(sim: &Sim, call: Call) -> (Answer, Transfer) {
+    let arrived_ms = wall_ms();
     let request_id = sim.lock().ids.next("req");
     let mut fault = None;
     let (answer, transfer) = match authenticate(call.authorization.as_deref()) {
@@ -35,7 +37,7 @@ pub async fn exchange(sim: &Sim, call: Call) -> (Answer, Transfer) {
         }
     };
     let answer = advise(&call, fault.as_ref(), answer);
-    log(sim, &call, fault.as_ref(), &answer, transfer);
+    log(sim, &call, arrived_ms, fault.as_ref(), &answer, transfer);
     (answer, transfer)
 }
 
@@ -156,7 +158,7 @@ fn advise(call: &Call, fault: Option<&Fault>, answer: Answer) -> Answer {
     }
 }
 
-fn log(sim: &Sim, call: &Call, fault: Option<&Fault>, answer: &Answer, transfer: Transfer) {
+fn log(sim: &Sim, call: &Call, arrived_ms: i64, fault: Option<&Fault>, answer: &Answer, transfer: Transfer) {
     let pairs = call.params.pairs().iter();
     let params: Map<String, Value> = pairs
         .map(|(name, value)| (name.clone(), value.clone().into()))
@@ -167,6 +169,7 @@ fn log(sim: &Sim, call: &Call, fault: Option<&Fault>, answer: &Answer, transfer:
     state.requests.push(Logged {
         seq: 0,
         at,
+        arrived_ms,
         request_id: answer.request_id.clone(),
         method: call.method.clone(),
         path: call.path.clone(),

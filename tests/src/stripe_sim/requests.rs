@@ -14,6 +14,8 @@ pub struct Logged {
     pub seq: u64,
     /// Virtual seconds since 1970.
     pub at: i64,
+    /// Real milliseconds since 1970 when it arrived.
+    pub arrived_ms: i64,
     pub request_id: String,
     pub method: String,
     pub path: String,

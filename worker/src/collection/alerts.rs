@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shared::{
     domain::{
         alert::{AlertType, Topic},
-        collection::{AttemptState, CycleChange, CycleState, Note},
+        collection::{AttemptState, CycleChange, CycleState, Note, TOO_MANY_CHARGES},
     },
     store::{
         alerts::{self, NewAlert},
@@ -83,6 +83,7 @@ pub async fn of_change(
         CycleState::Paused => match change.reason.as_deref() {
             // the dispute has an alert of its own
             Some("invoice_fenced" | "open_dispute") => Ok(()),
+            Some(TOO_MANY_CHARGES) => too_many_charges(conn, at, cycle).await,
             reason => stopped(conn, at, cycle, reason.or(code).unwrap_or_default()).await,
         },
         CycleState::Scheduled
@@ -119,6 +120,22 @@ pub async fn stopped(
         ("Collection stopped", &message),
         json!({ "reason": reason }),
     );
+    raise(conn, at, &alert).await
+}
+
+/// The firm's limit for a day is reached. One alert, whose occurrences count the invoices that wait.
+async fn too_many_charges(conn: &mut PgConnection, at: At<'_>, cycle: &Cycle) -> Result<(), JobError> {
+    let alert = NewAlert {
+        kind: AlertType::SystemError,
+        severity: Severity::Critical,
+        topic: Topic::TooManyCharges,
+        title: "The day's limit of charges is reached",
+        message: "Further charges wait until a person has looked: `quittance resume autopay --firm-id` lets them go on, within \
+                  the limit as it is then.",
+        invoice: None,
+        related: json!({ "last_cycle": cycle.id }),
+        cause: at.cause,
+    };
     raise(conn, at, &alert).await
 }
 

@@ -7,7 +7,7 @@ use shared::{
     store::{
         self, Db,
         alerts::{self, AlertRow, Filter, NewAlert},
-        audit::{Actor, Cause, Severity},
+        audit::{Cause, Severity},
     },
 };
 use uuid::Uuid;
@@ -157,7 +157,8 @@ enum Change {
 
 /// All or nothing is not needed here: each alert is a matter of its own. An id that is none is found out before any changes.
 async fn change(db: &Db, ids: &[Uuid], change: Change, out: Format) -> Result<(), Failure> {
-    let by = name_of(&operator());
+    let actor = operator();
+    let by = actor.name();
     let mut found = Vec::new();
     for id in ids {
         found.push((firm_of(db, AlertId(*id)).await?, AlertId(*id)));
@@ -167,8 +168,8 @@ async fn change(db: &Db, ids: &[Uuid], change: Change, out: Format) -> Result<()
         let mut tx = begin(db, firm).await?;
         let now = tx.now();
         match change {
-            Change::Read => alerts::mark_read(&mut tx, firm, id, now, &by).await?,
-            Change::Resolve => alerts::mark_resolved(&mut tx, firm, id, now, &by).await?,
+            Change::Read => alerts::mark_read(&mut tx, firm, id, now, by).await?,
+            Change::Resolve => alerts::mark_resolved(&mut tx, firm, id, now, by).await?,
         };
         let filter = Filter {
             resolved_too: true,
@@ -206,7 +207,7 @@ async fn raise(db: &Db, new: &Raise, out: Format) -> Result<(), Failure> {
         title: &new.title,
         message: &new.message,
         invoice: None,
-        related: json!({ "raised_by": name_of(&operator()) }),
+        related: json!({ "raised_by": operator().name() }),
         cause: &Cause::command(Uuid::now_v7()),
     };
     let id = alerts::raise(&mut tx, firm, now, &alert).await?;
@@ -237,14 +238,6 @@ async fn begin(db: &Db, firm: Option<FirmId>) -> Result<store::Tx, Failure> {
         Some(firm) => db.firm(firm).await?,
         None => db.plain().await?,
     })
-}
-
-fn name_of(actor: &Actor) -> String {
-    match actor {
-        Actor::Operator(name) => name.clone(),
-        Actor::System => "system".to_owned(),
-        Actor::Stripe => "stripe".to_owned(),
-    }
 }
 
 fn describe_page(page: &Page<AlertRow>) -> String {

@@ -134,7 +134,11 @@ async fn plan(
     for cycle in cycles::due_or_stuck(&mut tx, firm, as_of).await? {
         let reason = match cycle.state {
             CycleState::Scheduled | CycleState::RetryWait => {
-                let facts = cycles::charge_facts(&mut tx, firm, cycle.id).await?;
+                let mut facts = cycles::charge_facts(&mut tx, firm, cycle.id).await?;
+                // those before it in this run count too
+                if let Some(per_day) = &mut facts.limits.per_day {
+                    per_day.made += i64::try_from(would.len()).unwrap_or(i64::MAX);
+                }
                 match decide_charge(&facts, as_of).0 {
                     ChargeDecision::Charge { amount, step, .. } => {
                         would.push(WouldCharge {

@@ -310,16 +310,25 @@ fn money(report: &mut Report, facts: &Facts) {
         }
     };
     report.judge(
+        "automatic_charging",
+        facts.all_paused.is_none(),
+        facts.all_paused.as_ref().map_or_else(
+            || "goes on".to_owned(),
+            |reason| format!("stopped everywhere: {reason}"),
+        ),
+        "nothing is charged until somebody says `quittance resume autopay --all`",
+    );
+    report.judge(
         "paused_or_parked_firms",
         facts.stopped_firms.is_empty(),
         list(&facts.stopped_firms),
-        "their invoices are not charged or not generated until someone resumes them",
+        "their invoices are not charged or not generated until someone resumes them: `quittance resume autopay --firm-id`",
     );
     report.judge(
         "paused_or_parked_clients",
         facts.stopped_clients == 0,
         facts.stopped_clients.to_string(),
-        "their invoices are not charged until someone resumes them",
+        "their invoices are not charged until someone resumes them: `quittance resume autopay --client-id`",
     );
     report.judge(
         "firm_timezones",

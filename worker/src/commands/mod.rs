@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod break_glass;
 pub mod alert;
+pub mod brakes;
 pub mod charge;
 pub mod client;
 pub mod clock;

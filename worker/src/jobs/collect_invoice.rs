@@ -21,6 +21,7 @@ use shared::{
     store::{
         Tx,
         audit::{self, Actor, Entry, Severity},
+        brakes,
         cycles::{self, AttemptOrder, Cycle, NewAttempt},
         decisions::{self, Decision},
         jobs::Queue,
@@ -29,6 +30,7 @@ use shared::{
 
 use super::cycle::CycleRun;
 use crate::{
+    brake::Brake,
     collection,
     context::Context,
     deadline::Deadline,
@@ -101,6 +103,7 @@ impl CycleRun<'_> {
             });
         }
         let now = tx.now();
+        cycles::take_turns(&mut tx, self.firm).await?;
         let facts = cycles::charge_facts(&mut tx, self.firm, cycle.id).await?;
         let (decision, checks) = decide_charge(&facts, self.args.due_at(cycle.version, now));
         let (outcome, reason) = (decision.outcome(), decision.reason_code());
@@ -296,6 +299,8 @@ impl CycleRun<'_> {
                 "the attempt was settled before it was sent",
             )));
         };
+        // Read first: a pause that the facts do not show yet changes it later.
+        let brake = Brake::at(&self.cx.db, brakes::number(&mut tx).await?);
         let facts = cycles::charge_facts(&mut tx, self.firm, cycle.id).await?;
         let (send, checks) = decide_send(&facts, order.method, order.amount, now);
         let marked = match send {
@@ -303,7 +308,7 @@ impl CycleRun<'_> {
                 // Read before the row's own time, so that it ends before anybody's who counts from that.
                 let deadline = Deadline::after(SEND_WITHIN);
                 cycles::mark_sent(&mut tx, self.firm, attempt).await?;
-                Marked::Sent(Permit::under(&self.claim.lease).by(deadline))
+                Marked::Sent(Permit::under(&self.claim.lease).by(deadline).until(brake))
             }
             Err(reason) => {
                 self.record_decision(&mut tx, &cycle, ("take_back", reason), &checks)

@@ -3,7 +3,8 @@
 //! | | after a POST | after a GET | again with the same key? |
 //! |---|---|---|---|
 //! | no connection, DNS, TLS | not sent | unavailable | yes |
-//! | not put on the wire in time | not sent | – | no |
+//! | not put on the wire in time, or charging was stopped meanwhile | not sent | – | no |
+//! | not certain that charging was not stopped meanwhile | not sent | – | yes |
 //! | timeout, connection lost, answer cut off | **unknown** | unavailable | GET only |
 //! | 2xx that is no JSON | **unknown** | unavailable | GET only |
 //! | 2xx without a needed field | **unknown** | invalid | no |
@@ -26,6 +27,7 @@ use super::{
     error::{Decline, Error},
     objects::{Fields, PaymentError, PaymentIntent, ShapeError, StripeObject},
     operation::Effect,
+    permit::TooLate,
     transport::{Response, SendError},
 };
 
@@ -137,7 +139,10 @@ pub(super) fn no_answer(effect: Effect, failure: SendError) -> Failed {
                 retry_after: None,
                 request_id: None,
             },
-            again: Again::Never,
+            again: match late {
+                TooLate::Unsure => Again::AfterBackoff,
+                TooLate::Lease | TooLate::Deadline | TooLate::Stopped => Again::Never,
+            },
         },
         (SendError::Refused(reason), _) => Failed {
             error: Error::Invalid {

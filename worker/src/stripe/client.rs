@@ -28,9 +28,9 @@ use super::{
     error::Error,
     key::IdempotencyKey,
     objects::{Charge, Dispute, Page, PaymentIntent, PaymentMethod, Refund, StripeObject},
-    permit::Permit,
+    permit::{Permit, TooLate},
     retry,
-    transport::{Post, Response, Transport},
+    transport::{Post, Response, SendError, Transport},
 };
 
 /// What a call comes back with.
@@ -375,6 +375,10 @@ impl Client {
             return Err(classify::out_of_turn(effect, saturated.retry_after));
         }
         let started = Instant::now();
+        if let Some(Err(late)) = look(post).await {
+            self.observer.on_request(operation, "too_late", started.elapsed());
+            return Err(classify::no_answer(effect, SendError::TooLate(late)));
+        }
         match self.transport.send(request, post).await {
             Ok(response) => {
                 self.note(operation, &response, started);
@@ -421,6 +425,12 @@ impl Client {
             _ => Ok(()),
         }
     }
+}
+
+/// Asks the permit, where there is one, whether the request is still wanted.
+async fn look(post: Option<Post<'_>>) -> Option<Result<(), TooLate>> {
+    let permit = post?.permit()?;
+    Some(permit.look().await)
 }
 
 /// A GET without parameters. Written out here because async-stripe's modules for these would be compiled for one call.

@@ -14,13 +14,17 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::deadline::{Deadline, Lease};
+use crate::{
+    brake::{Brake, Braked},
+    deadline::{Deadline, Lease},
+};
 
-/// Leave to send, for as long as the job's claim holds and some time has not passed.
+/// Leave to send, for as long as the job's claim holds, some time has not passed, and nobody has stopped charging.
 #[derive(Clone, Debug)]
 pub struct Permit {
     lease: Lease,
     by: Option<Deadline>,
+    brake: Option<Brake>,
 }
 
 /// Why a request was not put on the wire: it came too late.
@@ -32,6 +36,21 @@ pub enum TooLate {
     /// Somebody may have concluded already that it was never sent.
     #[error("the time to send the request passed before it could be sent")]
     Deadline,
+    /// A person does not want it any more.
+    #[error("automatic charging was stopped before the request could be sent")]
+    Stopped,
+    /// It is not certain that nobody stopped it: worth another look.
+    #[error("the database did not say in time whether automatic charging was stopped")]
+    Unsure,
+}
+
+impl From<Braked> for TooLate {
+    fn from(braked: Braked) -> Self {
+        match braked {
+            Braked::Pulled => Self::Stopped,
+            Braked::Unsure => Self::Unsure,
+        }
+    }
 }
 
 impl Permit {
@@ -41,6 +60,7 @@ impl Permit {
         Self {
             lease: lease.clone(),
             by: None,
+            brake: None,
         }
     }
 
@@ -53,7 +73,33 @@ impl Permit {
         }
     }
 
+    /// Ends when somebody stops automatic charging.
+    #[must_use]
+    pub fn until(self, brake: Brake) -> Self {
+        Self {
+            brake: Some(brake),
+            ..self
+        }
+    }
+
+    /// Looks whether somebody did; asked for every try, after its turn has come.
+    pub(super) async fn look(&self) -> Result<(), TooLate> {
+        let Some(brake) = &self.brake else {
+            return Ok(());
+        };
+        self.check_time()?;
+        Ok(brake.look().await?)
+    }
+
     pub(super) fn check(&self) -> Result<(), TooLate> {
+        self.check_time()?;
+        match &self.brake {
+            Some(brake) => Ok(brake.check()?),
+            None => Ok(()),
+        }
+    }
+
+    fn check_time(&self) -> Result<(), TooLate> {
         if self.by.is_some_and(|by| by.has_passed()) {
             Err(TooLate::Deadline)
         } else if self.lease.has_ended() {

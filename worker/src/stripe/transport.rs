@@ -66,6 +66,11 @@ impl<'a> Post<'a> {
             ..self
         }
     }
+
+    /// Until when it may go out, where that is limited.
+    pub(super) fn permit(self) -> Option<&'a Permit> {
+        self.permit
+    }
 }
 
 /// An answer, whatever it says.

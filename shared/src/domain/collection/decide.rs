@@ -38,11 +38,78 @@ pub struct ChargeFacts {
     pub next_step: u32,
     /// Why it will be made.
     pub next_trigger: Trigger,
+    /// What the firm lets be charged without a person's word.
+    pub limits: Limits,
+}
+
+/// A firm's limits of automatic charging. What exceeds one is stopped until a person lets it go on; what a person or the
+/// client asks for is not automatic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest charge. In the firm's default currency: charges in another cannot be compared with it, and are stopped.
+    pub max_charge: Option<Money>,
+    /// How many automatic attempts the firm's local day may see, and how many it has seen.
+    pub per_day: Option<PerDay>,
+}
+
+/// See [`Limits::per_day`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerDay {
+    /// The limit.
+    pub most: i64,
+    /// Made today, this invoice's own open attempt left out.
+    pub made: i64,
+}
+
+/// Why a charge above a limit is stopped.
+pub const AMOUNT_ABOVE_LIMIT: &str = "amount_above_limit";
+/// The same, where the limit is in another currency.
+pub const LIMIT_IN_OTHER_CURRENCY: &str = "limit_in_other_currency";
+/// The firm's charges of this day have reached their number.
+pub const TOO_MANY_CHARGES: &str = "too_many_charges";
+
+impl Limits {
+    /// Whether an amount keeps within the limit, and what follows where it does not.
+    fn amount(&self, open: Money, by_hand: bool) -> (Predicate, &'static str) {
+        let Some(most) = self.max_charge else {
+            return (
+                Predicate::not_applicable("amount_within_limit"),
+                AMOUNT_ABOVE_LIMIT,
+            );
+        };
+        let comparable = most.currency() == open.currency();
+        let check = Predicate {
+            name: "amount_within_limit",
+            ok: (!by_hand).then_some(comparable && open.minor() <= most.minor()),
+            value: json!({"limit_minor": most.minor(), "currency": most.currency().as_str()}),
+        };
+        (
+            check,
+            if comparable {
+                AMOUNT_ABOVE_LIMIT
+            } else {
+                LIMIT_IN_OTHER_CURRENCY
+            },
+        )
+    }
+
+    /// Whether one more charge keeps within the limit.
+    fn number(&self, by_hand: bool) -> Predicate {
+        match self.per_day {
+            None => Predicate::not_applicable("charges_within_limit"),
+            Some(PerDay { most, made }) => Predicate {
+                name: "charges_within_limit",
+                ok: (!by_hand).then_some(made < most),
+                value: json!({"limit": most, "made_today": made}),
+            },
+        }
+    }
 }
 
 impl ChargeFacts {
     /// The same, had the cycle nothing to do but to be charged now.
-    pub(super) fn as_if_due(&self, as_of: DateTime<Utc>) -> Self {
+    #[must_use]
+    pub fn as_if_due(&self, as_of: DateTime<Utc>) -> Self {
         Self {
             cycle: CycleState::Scheduled,
             next_attempt_at: Some(as_of),
@@ -116,7 +183,10 @@ pub fn decide_charge(facts: &ChargeFacts, as_of: DateTime<Utc>) -> (ChargeDecisi
     let big_enough = facts.open.minor() >= currency.minimum_charge_minor();
     let divisible = facts.open.minor() % currency.charge_step() == 0;
 
-    let table: [(Predicate, ChargeDecision); 15] = [
+    let by_hand = matches!(facts.next_trigger, Trigger::Manual | Trigger::Portal);
+    let (amount_within_limit, amount_reason) = facts.limits.amount(facts.open, by_hand);
+
+    let table: [(Predicate, ChargeDecision); 17] = [
         (
             check("cycle_chargeable", chargeable, json!(facts.cycle.as_str())),
             ChargeDecision::NotNow("cycle_not_waiting"),
@@ -235,6 +305,21 @@ pub fn decide_charge(facts: &ChargeFacts, as_of: DateTime<Utc>) -> (ChargeDecisi
             check("next_charge_due", due, json!(facts.next_attempt_at)),
             ChargeDecision::NotNow("not_due"),
         ),
+        // Last, so that nothing is stopped for a person that would not have been charged anyway.
+        (
+            amount_within_limit,
+            ChargeDecision::Hold {
+                state: CycleState::Paused,
+                reason: amount_reason,
+            },
+        ),
+        (
+            facts.limits.number(by_hand),
+            ChargeDecision::Hold {
+                state: CycleState::Paused,
+                reason: TOO_MANY_CHARGES,
+            },
+        ),
     ];
 
     let failed = table
@@ -305,6 +390,10 @@ pub(super) mod tests {
             next_attempt_at: Some(now()),
             next_step: 2,
             next_trigger: Trigger::Retry,
+            limits: Limits {
+                max_charge: Some(Money::new(12_500, Currency::USD)),
+                per_day: Some(PerDay { most: 3, made: 2 }),
+            },
         }
     }
 
@@ -408,6 +497,18 @@ pub(super) mod tests {
                 WAIT,
                 "not_due",
             ),
+            (
+                "amount_within_limit",
+                |f| f.open = Money::new(12_501, Currency::USD),
+                HOLD,
+                AMOUNT_ABOVE_LIMIT,
+            ),
+            (
+                "charges_within_limit",
+                |f| f.limits.per_day = Some(PerDay { most: 3, made: 3 }),
+                HOLD,
+                TOO_MANY_CHARGES,
+            ),
         ]
     }
 
@@ -452,6 +553,8 @@ pub(super) mod tests {
             );
             let expected = match name {
                 "open_balance_positive" => vec![name, "amount_at_least_minimum"],
+                // the limit is in dollars
+                "amount_chargeable_in_currency" => vec![name, "amount_within_limit"],
                 _ => vec![name],
             };
             assert_eq!(failed(&checks), expected);
@@ -468,6 +571,33 @@ pub(super) mod tests {
             assert_eq!(checks.iter().map(|c| c.name).collect::<Vec<_>>(), names);
             assert!(checks.iter().all(|c| c.ok.is_some()));
         }
+    }
+
+    #[test]
+    fn a_limit_stops_what_cannot_be_compared_and_not_what_somebody_asked_for() {
+        let mut facts = chargeable();
+        facts.open = Money::new(100, Currency::parse("eur").unwrap());
+        let (decision, checks) = decide_charge(&facts, now());
+        assert_eq!(decision.reason_code(), LIMIT_IN_OTHER_CURRENCY);
+        assert_eq!(failed(&checks), ["amount_within_limit"]);
+        facts.limits.per_day = Some(PerDay { most: 1, made: 7 });
+        for trigger in Trigger::ALL {
+            facts.next_trigger = *trigger;
+            let is_automatic = !matches!(trigger, Trigger::Manual | Trigger::Portal);
+            assert_eq!(
+                decide_charge(&facts, now()).0.outcome() == HOLD,
+                is_automatic,
+                "{trigger}"
+            );
+        }
+        let unlimited = ChargeFacts {
+            limits: Limits::default(),
+            next_trigger: Trigger::Auto,
+            ..facts
+        };
+        let (decision, checks) = decide_charge(&unlimited, now());
+        assert_eq!(decision.outcome(), "charge");
+        assert_eq!(checks.iter().filter(|c| c.ok.is_none()).count(), 2);
     }
 
     #[test]

@@ -10,7 +10,10 @@ mod review;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{ChargeDecision, ChargeFacts, decide_charge, decide_send};
+pub use decide::{
+    AMOUNT_ABOVE_LIMIT, ChargeDecision, ChargeFacts, LIMIT_IN_OTHER_CURRENCY, Limits, PerDay,
+    TOO_MANY_CHARGES, decide_charge, decide_send,
+};
 pub use observe::{
     AttemptChange, AttemptView, CycleChange, CycleView, IntentFailure, IntentSeen, IntentStatus,
     NO_EFFECT_AFTER, NextAttempt, Note, Observed, ProcessorFee, REJECTED_REQUEST, Source, observe, technical,

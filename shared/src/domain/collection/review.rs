@@ -2,8 +2,8 @@
 use chrono::{DateTime, Utc};
 
 use super::{
-    ChargeDecision, ChargeFacts, CycleState, CycleView, REJECTED_REQUEST, decide_charge,
-    observe::CHECK_FOR_EXISTING_PAYMENT,
+    AMOUNT_ABOVE_LIMIT, ChargeDecision, ChargeFacts, CycleState, CycleView, LIMIT_IN_OTHER_CURRENCY,
+    REJECTED_REQUEST, TOO_MANY_CHARGES, decide_charge, observe::CHECK_FOR_EXISTING_PAYMENT,
 };
 
 /// Who wants to know.
@@ -29,7 +29,8 @@ pub enum Review {
 }
 
 /// Looks at a paused cycle, or one that waits for the client. A pause ends when [`decide_charge`] would no longer order it;
-/// one that a fault of ours or a possible double payment caused ends only when a person says so.
+/// one that a fault of ours, a
+/// possible double payment or a limit caused ends only when a person says so.
 #[must_use]
 pub fn review(
     cycle: &CycleView,
@@ -80,7 +81,13 @@ pub fn review(
 fn needs_a_person(reason: Option<&str>) -> bool {
     let code_follows = |rest: &str| rest.is_empty() || rest.starts_with(':');
     reason.is_none_or(|reason| {
-        reason == CHECK_FOR_EXISTING_PAYMENT
+        [
+            CHECK_FOR_EXISTING_PAYMENT,
+            AMOUNT_ABOVE_LIMIT,
+            LIMIT_IN_OTHER_CURRENCY,
+            TOO_MANY_CHARGES,
+        ]
+        .contains(&reason)
             || reason.strip_prefix(REJECTED_REQUEST).is_some_and(code_follows)
     })
 }

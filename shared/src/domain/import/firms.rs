@@ -1,5 +1,7 @@
 //! `firms` of a document.
 
+use std::fmt::Display;
+
 use chrono_tz::Tz;
 use serde_json::Value;
 
@@ -15,6 +17,8 @@ pub(super) const KEYS: &[&str] = &[
     "allow_self_approval",
     "require_client_approval",
     "auto_apply_credit",
+    "max_charge_minor",
+    "max_charges_per_run",
 ];
 
 /// A tenant.
@@ -38,6 +42,10 @@ pub struct Firm {
     pub require_client_approval: Option<bool>,
     /// Whether new invoices use up their client's credit; `None` leaves it as it is.
     pub auto_apply_credit: Option<bool>,
+    /// The largest automatic charge, in minor units of `currency`; 0 for no limit, `None` leaves it as it is.
+    pub max_charge_minor: Option<i64>,
+    /// How many automatic charges a local day may see; 0 for no limit, `None` leaves it as it is.
+    pub max_charges_per_run: Option<i32>,
 }
 
 pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
@@ -49,6 +57,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
     let allow_self_approval = fields.optional("allow_self_approval", boolean);
     let require_client_approval = fields.optional("require_client_approval", boolean);
     let auto_apply_credit = fields.optional("auto_apply_credit", boolean);
+    let max_charge_minor = fields.optional("max_charge_minor", |value| limit(value, i64::MAX));
+    let max_charges_per_run = fields.optional("max_charges_per_run", |value| limit(value, i32::MAX));
     Some(Firm {
         path: fields.path().to_owned(),
         external_id: external_id?,
@@ -59,7 +69,18 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
         allow_self_approval: allow_self_approval?,
         require_client_approval: require_client_approval?,
         auto_apply_credit: auto_apply_credit?,
+        max_charge_minor: max_charge_minor?,
+        max_charges_per_run: max_charges_per_run?,
     })
+}
+
+/// A whole number from 0, which stands for no limit.
+fn limit<N: TryFrom<i64> + Display>(value: &Value, most: N) -> Result<N, String> {
+    value
+        .as_i64()
+        .filter(|number| *number >= 0)
+        .and_then(|number| N::try_from(number).ok())
+        .ok_or_else(|| format!("must be a whole number from 0 (no limit) to {most}"))
 }
 
 fn timezone(value: &Value) -> Result<Tz, String> {

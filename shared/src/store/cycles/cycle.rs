@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 use super::words::{currency, parse, policy};
 use crate::{
-    domain::collection::{AttemptView, ChargeFacts, CycleView},
+    domain::collection::{AttemptView, ChargeFacts, CycleView, Limits, PerDay},
     ids::{AttemptId, ClientId, CycleId, FirmId, InvoiceId, PaymentMethodId},
     money::Money,
     store::error::Result,
@@ -153,7 +153,8 @@ pub async fn charge_facts(conn: &mut PgConnection, firm: FirmId, id: CycleId) ->
         r#"select i.doc_state, i.currency::text as "currency!", s.open_minor as "open_minor!", i.autopay_opt_in, i.fenced_reason,
                   cl.autopay_enabled, cl.stripe_customer_id is not null as "has_customer!",
                   pm.id as "method_id?", pm.status as "method_status?",
-                  case when f.autopay_paused_at is not null then 'firm_paused'
+                  case when n.autopay_paused_at is not null then 'all_paused'
+                       when f.autopay_paused_at is not null then 'firm_paused'
                        when cl.autopay_paused_at is not null then 'client_paused'
                        when f.parked_reason is not null then 'firm_parked'
                        when cl.parked_reason is not null then 'client_parked' end as pause,
@@ -165,12 +166,20 @@ pub async fn charge_facts(conn: &mut PgConnection, firm: FirmId, id: CycleId) ->
                   exists (select 1 from collection_cycles o
                           where o.firm_id = c.firm_id and o.invoice_id = c.invoice_id and o.id <> c.id and o.state = 'canceled'
                             and o.stripe_payment_intent_id is not null and o.intent_closed_at is null) as "earlier_intent_open!",
-                  c.state, c.next_attempt_at, c.next_step, c.next_trigger
+                  c.state, c.next_attempt_at, c.next_step, c.next_trigger,
+                  f.default_currency::text as "default_currency!", f.max_charge_minor, f.max_charges_per_run,
+                  case when f.max_charges_per_run is null then 0 else (
+                    select count(*) from payment_attempts a
+                     where a.firm_id = c.firm_id and a.trigger in ('auto', 'retry', 'method_updated') and a.state not in ('technical', 'canceled')
+                       and a.created_at >= date_trunc('day', app.now() at time zone f.timezone) at time zone f.timezone
+                       and not (a.cycle_id = c.id and a.state in ('created', 'sent', 'processing', 'action_required', 'unknown')))
+                  end as "made_today!"
            from collection_cycles c
            join invoices i on i.firm_id = c.firm_id and i.id = c.invoice_id
            join invoice_status s on s.firm_id = c.firm_id and s.id = c.invoice_id
            join firms f on f.id = c.firm_id
            join clients cl on cl.firm_id = i.firm_id and cl.id = i.client_id
+           cross join installation n
            left join payment_methods pm on pm.firm_id = cl.firm_id and pm.id = cl.autopay_payment_method_id
            where c.firm_id = $1 and c.id = $2"#,
         firm.0,
@@ -197,5 +206,31 @@ pub async fn charge_facts(conn: &mut PgConnection, firm: FirmId, id: CycleId) ->
         next_attempt_at: row.next_attempt_at,
         next_step: u32::try_from(row.next_step).unwrap_or_default(),
         next_trigger: parse(&row.next_trigger)?,
+        limits: Limits {
+            max_charge: match row.max_charge_minor {
+                Some(minor) => Some(Money::new(minor, currency(&row.default_currency)?)),
+                None => None,
+            },
+            per_day: row.max_charges_per_run.map(|most| PerDay {
+                most: i64::from(most),
+                made: row.made_today,
+            }),
+        },
     })
+}
+
+/// Lets one charge of a firm be decided at a time, where it limits their number, until the transaction ends. Call under
+/// [`lock`], before [`charge_facts`].
+///
+/// # Errors
+/// When the database is away.
+pub async fn take_turns(conn: &mut PgConnection, firm: FirmId) -> Result<()> {
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended('charges of firm:' || id::text, 0))::text as taken
+           from firms where id = $1 and max_charges_per_run is not null",
+        firm.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(())
 }

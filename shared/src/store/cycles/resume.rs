@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     domain::collection::{
-        Asked, ChargeFacts, CycleChange, CycleState, NextAttempt, Review, Trigger, review as domain_review,
+        AMOUNT_ABOVE_LIMIT, Asked, ChargeFacts, CycleChange, CycleState, LIMIT_IN_OTHER_CURRENCY,
+        NextAttempt, Review, TOO_MANY_CHARGES, Trigger, review as domain_review,
     },
     ids::{ClientId, CycleId, FirmId, InvoiceId},
     store::{
@@ -203,4 +204,33 @@ async fn tell_end(
         cause,
     };
     decisions::record(conn, firm, now, &decision).await
+}
+
+/// Has every cycle of a firm that a limit stopped decided anew, under the limits as they are now. Returns how many.
+///
+/// # Errors
+/// When the database is away.
+pub async fn release_limited(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    now: DateTime<Utc>,
+    cause: &Cause,
+) -> Result<usize> {
+    let reasons = [AMOUNT_ABOVE_LIMIT, LIMIT_IN_OTHER_CURRENCY, TOO_MANY_CHARGES].map(str::to_owned);
+    let limited = sqlx::query_scalar!(
+        "select id from collection_cycles where firm_id = $1 and state = 'paused' and state_reason = any($2) order by invoice_id",
+        firm.0,
+        &reasons
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut released = 0;
+    for id in limited {
+        if let Some(cycle) = lock(conn, firm, CycleId(id)).await?
+            && review(conn, firm, &cycle, Asked::ByPerson, now, cause).await? == Review::GoesOn
+        {
+            released += 1;
+        }
+    }
+    Ok(released)
 }

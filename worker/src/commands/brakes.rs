@@ -1,0 +1,265 @@
+//! `quittance pause autopay` and `quittance resume autopay`: stop automatic charging, for everybody, a firm or a client.
+//!
+//! It holds from the commit on: whatever is decided later is not charged, and what was decided before does not leave any more
+//! once a second has passed. What Stripe has been asked to do by then is recorded like any other charge.
+
+use chrono::TimeDelta;
+use serde::Serialize;
+use serde_json::json;
+use shared::{
+    domain::alert::Topic,
+    store::{
+        self, Db, Tx, alerts,
+        audit::{self, Actor, By, Cause},
+        brakes::{self, Scope},
+        cycles,
+        jobs::{self, NewJob, Queue},
+    },
+};
+use uuid::Uuid;
+
+use super::{find::find_client, firms::chosen_firms, open_db, operator};
+use crate::{
+    jobs::process_recurring_charges::ProcessRecurringCharges,
+    output::{Exit, Failure, Format},
+    queue::TransactionalJob,
+};
+
+/// Cycles that one command makes due again; the sweep takes the rest.
+const MOST: i32 = 100_000;
+
+/// A charge that was being decided while the pause ended may have seen it still: it is found by another look this much later.
+const LATE_LOOK: TimeDelta = TimeDelta::seconds(5);
+
+/// Arguments of `pause`.
+#[derive(Debug, clap::Args)]
+pub struct PauseArgs {
+    #[command(subcommand)]
+    command: PauseCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum PauseCommand {
+    /// Stop automatic charging within one second; everything else goes on.
+    #[command(after_help = "Examples:
+  quittance pause autopay --all --reason 'checking the totals of March'
+  quittance pause autopay --firm-id acme --reason 'asked for by the firm'
+  quittance pause autopay --client-id globex --reason 'dunning on hold'")]
+    Autopay {
+        #[command(flatten)]
+        of: Of,
+        /// Why, for the audit log and for whoever asks why nothing is charged.
+        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        reason: String,
+    },
+}
+
+/// Arguments of `resume`.
+#[derive(Debug, clap::Args)]
+pub struct ResumeArgs {
+    #[command(subcommand)]
+    command: ResumeCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum ResumeCommand {
+    /// Let automatic charging go on; what fell due meanwhile is charged at once. For a firm, what a limit stopped is decided
+    /// anew, within the limits as they are now.
+    #[command(after_help = "Examples:
+  quittance resume autopay --all --reason 'totals are right'
+  quittance resume autopay --firm-id acme
+  quittance resume autopay --client-id globex")]
+    Autopay {
+        #[command(flatten)]
+        of: Of,
+        /// Why, for the audit log.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+}
+
+/// For whom.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Of {
+    /// Everybody.
+    #[arg(long)]
+    all: bool,
+    /// All clients of this firm.
+    #[arg(long, value_name = "ID")]
+    firm_id: Option<String>,
+    /// This client.
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    /// `all`, `firm` or `client`.
+    scope: &'static str,
+    /// Which, as it was named.
+    id: Option<String>,
+    paused: bool,
+    changed: bool,
+    /// Charges that are due again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enqueued: Option<usize>,
+    /// Of those, collections that a limit had stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    released: Option<usize>,
+}
+
+/// Runs `pause`.
+///
+/// # Errors
+/// When there is no such firm or client, or the database is away.
+pub async fn pause(args: PauseArgs, out: Format) -> Result<Exit, Failure> {
+    let PauseCommand::Autopay { of, reason } = args.command;
+    let db = open_db().await?;
+    let scope = scope(&db, &of).await?;
+    let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
+    let mut tx = begin(&db, scope).await?;
+    let by = By {
+        actor: &actor,
+        cause: &cause,
+        at: tx.now(),
+    };
+    let changed = brakes::pause(&mut tx, scope, &reason, &by).await?;
+    tx.commit().await?;
+    if changed && scope == Scope::All {
+        tell_firms(&db, "autopay.paused", &reason, &actor, &cause).await?;
+    }
+    out.show(&of.shown(true, changed), describe)?;
+    Ok(Exit::Done)
+}
+
+/// Runs `resume`.
+///
+/// # Errors
+/// When there is no such firm or client, or the database is away.
+pub async fn resume(args: ResumeArgs, out: Format) -> Result<Exit, Failure> {
+    let ResumeCommand::Autopay { of, reason } = args.command;
+    let db = open_db().await?;
+    let scope = scope(&db, &of).await?;
+    let run_id = Uuid::now_v7();
+    let (actor, cause) = (operator(), Cause::command(run_id));
+    let mut tx = begin(&db, scope).await?;
+    let now = tx.now();
+    let by = By {
+        actor: &actor,
+        cause: &cause,
+        at: now,
+    };
+    let changed = brakes::resume(&mut tx, scope, &reason, &by).await?;
+    let released = match scope {
+        // A person has looked: what a limit stopped is decided anew, within the limits as they are now.
+        Scope::Firm(firm) => {
+            alerts::resolve(&mut tx, firm, now, &[Topic::TooManyCharges], actor.name()).await?;
+            Some(cycles::release_limited(&mut tx, firm, now, &cause).await?)
+        }
+        Scope::All | Scope::Client(..) => None,
+    };
+    let due = cycles::enqueue_due(&mut tx, scope.firm(), now, &run_id.to_string(), MOST).await?;
+    let sweep = NewJob::new(
+        Queue::Maintenance,
+        ProcessRecurringCharges::KIND,
+        format!("resume:{run_id}"),
+        json!({}),
+        now + LATE_LOOK,
+    );
+    jobs::enqueue(&mut tx, &sweep).await?;
+    jobs::nudge(&mut tx).await?;
+    tx.commit().await?;
+    if changed && scope == Scope::All {
+        tell_firms(&db, "autopay.resumed", &reason, &actor, &cause).await?;
+    }
+    let shown = Shown {
+        enqueued: Some(due.len()),
+        released,
+        ..of.shown(false, changed)
+    };
+    out.show(&shown, describe)?;
+    Ok(Exit::Done)
+}
+
+impl Of {
+    fn shown(&self, paused: bool, changed: bool) -> Shown {
+        let (scope, id) = match (&self.firm_id, &self.client_id) {
+            (Some(firm), _) => ("firm", Some(firm.clone())),
+            (None, Some(client)) => ("client", Some(client.clone())),
+            (None, None) => ("all", None),
+        };
+        Shown {
+            scope,
+            id,
+            paused,
+            changed,
+            enqueued: None,
+            released: None,
+        }
+    }
+}
+
+async fn scope(db: &Db, of: &Of) -> Result<Scope, Failure> {
+    Ok(match (&of.firm_id, &of.client_id) {
+        (Some(firm), _) => {
+            let found = chosen_firms(db, Some(firm)).await?.into_iter().next();
+            let found = found.ok_or_else(|| Failure::not_found(format!("there is no firm {firm:?}")))?;
+            Scope::Firm(found.id)
+        }
+        (None, Some(client)) => {
+            let (firm, client) = find_client(db, client).await?;
+            Scope::Client(firm, client)
+        }
+        (None, None) => Scope::All,
+    })
+}
+
+async fn begin(db: &Db, scope: Scope) -> Result<Tx, store::Error> {
+    match scope.firm() {
+        Some(firm) => db.firm(firm).await,
+        None => db.plain().await,
+    }
+}
+
+/// What was changed for everybody stands in each firm's own audit too. Written afterwards: the pause itself must not wait
+/// for a thousand firms.
+async fn tell_firms(
+    db: &Db,
+    change: &str,
+    reason: &str,
+    actor: &Actor,
+    cause: &Cause,
+) -> Result<(), Failure> {
+    for firm in chosen_firms(db, None).await? {
+        let mut tx = db.firm(firm.id).await?;
+        let by = By {
+            actor,
+            cause,
+            at: tx.now(),
+        };
+        let meta = json!({ "change": change, "reason": reason, "scope": "all" });
+        let entry = by.entry("config.changed", "firm", firm.id.0, meta);
+        audit::record(&mut tx, firm.id, by.at, &entry).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+fn describe(shown: &Shown) -> String {
+    let whom = match &shown.id {
+        Some(id) => format!("{} {id}", shown.scope),
+        None => "everybody".to_owned(),
+    };
+    let state = if shown.paused { "is stopped" } else { "goes on" };
+    let change = if shown.changed { "" } else { ", as it was" };
+    let mut text = format!("automatic charging of {whom} {state}{change}");
+    if let Some(enqueued) = shown.enqueued {
+        text.push_str(&format!("; {enqueued} charge(s) are due"));
+    }
+    if let Some(released) = shown.released.filter(|released| *released > 0) {
+        text.push_str(&format!(", {released} of them stopped by a limit before"));
+    }
+    text.push('\n');
+    text
+}
