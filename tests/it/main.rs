@@ -2,12 +2,12 @@
 
 mod accounts;
 mod acme;
-mod audit;
 mod alerts;
+mod audit;
 mod backlog;
 mod binary_facts;
-mod break_glass;
 mod brakes;
+mod break_glass;
 mod cast;
 mod charging;
 mod clock;
@@ -21,6 +21,7 @@ mod documents;
 mod drain;
 mod event_samples;
 mod event_shapes;
+mod explain;
 mod external_payments;
 mod footprint;
 mod generation;

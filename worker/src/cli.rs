@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        alert, audit, brakes, break_glass, charge, client, clock, credit, dispute, doctor, engagement, events, generate, import, invoice, jobs, ledger, migrate, time,
+        alert, audit, brakes, break_glass, charge, client, clock, credit, dispute, doctor, engagement, events, explain, generate, import, invoice, jobs, ledger, migrate, time,
         worker,
     },
     output::{Exit, Failure, Format},
@@ -80,6 +80,18 @@ pub enum Command {
     Audit(audit::Args),
     /// Let somebody of the platform look into a firm, for a reason and a time, on the record.
     BreakGlass(break_glass::Args),
+    /// What happened and why: verdict, chain of causes, every condition, what to do.
+    #[command(after_help = "Examples:
+  quittance explain PKG-0001-000042
+  quittance explain ch_1 --json
+  quittance explain globex
+  quittance explain evt_1")]
+    Explain(explain::ExplainArgs),
+    /// Why something did not happen.
+    WhyNot(explain::WhyNotArgs),
+    /// The next charge of an invoice: when, how much, with which card.
+    #[command(after_help = "Examples:\n  quittance next PKG-0001-000042")]
+    Next(explain::NextArgs),
     /// Stop automatic charging, for everybody, a firm or a client.
     Pause(brakes::PauseArgs),
     /// Let automatic charging go on.
@@ -116,6 +128,9 @@ impl Command {
             Command::Ledger(args) => ledger::run(args, format).await,
             Command::Audit(args) => audit::run(args, format).await,
             Command::BreakGlass(args) => break_glass::run(args, format).await,
+            Command::Explain(args) => explain::explain(args, format).await,
+            Command::WhyNot(args) => explain::why_not(args, format).await,
+            Command::Next(args) => explain::next(args, format).await,
             Command::Pause(args) => brakes::pause(args, format).await,
             Command::Resume(args) => brakes::resume(args, format).await,
             Command::Alert(args) => alert::run(args, format).await,

@@ -1,12 +1,13 @@
 //! Pure decisions: no IO, no clock, no `await`.
+pub mod alert;
 pub mod audit_action;
 pub mod audit_chain;
-pub mod alert;
 pub mod collection;
 pub mod credit;
 pub mod decline;
 pub mod dispute;
 pub mod document;
+pub mod explain;
 pub mod generate;
 pub mod import;
 pub mod ledger;

@@ -80,16 +80,29 @@ pub async fn run(args: Args, format: Format) -> Result<Exit, Failure> {
         })?;
         return Ok(Exit::Done);
     }
-    let started = Instant::now();
-    let ended = wait_for(&db, &jobs, args.wait, format, "charges").await?;
-    let charged = loop {
-        let charged = outcomes(&db, &ended).await?;
-        if charged.iter().all(is_settled) {
-            break charged;
-        }
-        pause(&db, started, args.wait, "charges").await?;
-    };
+    let (ended, charged) = wait_for_outcomes(&db, &jobs, args.wait, format).await?;
     conclude(&ended, &charged, &firms, run_id, format)
+}
+
+/// Waits until jobs have ended and every attempt that they made has an outcome.
+///
+/// # Errors
+/// When the database is away, no worker runs, or the time is up.
+pub async fn wait_for_outcomes(
+    db: &Db,
+    jobs: &[JobId],
+    wait: WaitArgs,
+    format: Format,
+) -> Result<(Vec<Ended>, Vec<AttemptReport>), Failure> {
+    let started = Instant::now();
+    let ended = wait_for(db, jobs, wait, format, "charges").await?;
+    loop {
+        let charged = outcomes(db, &ended).await?;
+        if charged.iter().all(is_settled) {
+            return Ok((ended, charged));
+        }
+        pause(db, started, wait, "charges").await?;
+    }
 }
 
 /// An attempt that waits for the client has an outcome: there is nothing more that we could wait for.

@@ -11,7 +11,7 @@ use shared::{
 use super::{
     find::{find_client, find_invoice},
     firms::chosen_firms,
-    invoice_end, invoice_make, invoice_report, invoice_text,
+    invoice_charge, invoice_end, invoice_make, invoice_report, invoice_text,
     list_args::ListArgs,
     open_db, pay_external,
     reason::Reason,
@@ -43,6 +43,13 @@ enum Command {
         /// UUID, number, external_id, or the Stripe id of an intent, charge, refund or dispute.
         id: String,
     },
+    /// Charge what is open now, once, whatever the retry policy and the firm's limits say.
+    #[command(after_help = "Examples:
+  quittance invoice charge PKG-0001-000042 --yes
+  quittance invoice charge legacy-1 --yes --reason 'asked for by the client'
+
+Every other condition holds: `quittance why-not charge` shows them.")]
+    Charge(invoice_charge::Args),
     /// Take an invoice back, as if it had never been issued; a charge under way is given up first.
     #[command(after_help = "Examples:
   quittance invoice void PKG-0001-000042 --reason 'billed twice'
@@ -144,6 +151,7 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
             let shown = shown.ok_or_else(|| Failure::not_found(format!("there is no invoice {id:?}")))?;
             out.show(&shown, invoice_text::describe)?;
         }
+        Command::Charge(args) => return invoice_charge::run(&db, args, out).await,
         Command::Void(args) => return invoice_end::void(&db, args, out).await,
         Command::WriteOff(args) => return invoice_end::write_off(&db, args, out).await,
         Command::PayExternal(args) => return pay_external::run(&db, args, out).await,

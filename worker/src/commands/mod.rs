@@ -1,9 +1,9 @@
 //! The operator commands, one per file: each a thin shell that parses, calls a function and shows its result.
 
-pub mod audit;
-pub mod break_glass;
 pub mod alert;
+pub mod audit;
 pub mod brakes;
+pub mod break_glass;
 pub mod charge;
 pub mod client;
 pub mod clock;
@@ -12,6 +12,7 @@ pub mod dispute;
 pub mod doctor;
 pub mod engagement;
 pub mod events;
+pub mod explain;
 pub mod generate;
 pub mod import;
 pub mod invoice;
@@ -29,6 +30,7 @@ mod engagement_text;
 mod find;
 mod firms;
 mod glass;
+mod invoice_charge;
 mod invoice_end;
 mod invoice_make;
 mod invoice_report;

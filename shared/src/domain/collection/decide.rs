@@ -340,6 +340,23 @@ pub fn decide_charge(facts: &ChargeFacts, as_of: DateTime<Utc>) -> (ChargeDecisi
     (decision, table.into_iter().map(|(check, _)| check).collect())
 }
 
+/// A person wants it charged now: may it be? Everything counts but when it would have been due, and the firm's limits of
+/// automatic charges.
+pub fn decide_by_hand(facts: &ChargeFacts, now: DateTime<Utc>) -> (Result<(), &'static str>, Vec<Predicate>) {
+    let asked = ChargeFacts {
+        next_trigger: Trigger::Manual,
+        ..facts.as_if_due(now)
+    };
+    let (decision, checks) = decide_charge(&asked, now);
+    let charge = match decision {
+        ChargeDecision::Charge { .. } => Ok(()),
+        ChargeDecision::NotNow(reason)
+        | ChargeDecision::Hold { reason, .. }
+        | ChargeDecision::Cancel(reason) => Err(reason),
+    };
+    (charge, checks)
+}
+
 /// Looks again, in the transaction that sends an attempt, at everything that the decision to make it was based on: time
 /// has passed, perhaps days. The reason it gives is why the attempt must be taken back, unsent (B-10, B-13).
 pub fn decide_send(

@@ -12,7 +12,7 @@ mod tests;
 
 pub use decide::{
     AMOUNT_ABOVE_LIMIT, ChargeDecision, ChargeFacts, LIMIT_IN_OTHER_CURRENCY, Limits, PerDay,
-    TOO_MANY_CHARGES, decide_charge, decide_send,
+    TOO_MANY_CHARGES, decide_by_hand, decide_charge, decide_send,
 };
 pub use observe::{
     AttemptChange, AttemptView, CycleChange, CycleView, IntentFailure, IntentSeen, IntentStatus,

@@ -149,6 +149,27 @@ pub async fn lock(conn: &mut PgConnection, firm: FirmId, id: CycleId) -> Result<
 /// # Errors
 /// When the database is away.
 pub async fn charge_facts(conn: &mut PgConnection, firm: FirmId, id: CycleId) -> Result<ChargeFacts> {
+    facts(conn, firm, Some(id), None).await
+}
+
+/// The same of an invoice that nobody collects: what the decision would depend on if somebody did.
+///
+/// # Errors
+/// When the database is away.
+pub async fn charge_facts_without_cycle(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    invoice: InvoiceId,
+) -> Result<ChargeFacts> {
+    facts(conn, firm, None, Some(invoice)).await
+}
+
+async fn facts(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    cycle: Option<CycleId>,
+    invoice: Option<InvoiceId>,
+) -> Result<ChargeFacts> {
     let row = sqlx::query!(
         r#"select i.doc_state, i.currency::text as "currency!", s.open_minor as "open_minor!", i.autopay_opt_in, i.fenced_reason,
                   cl.autopay_enabled, cl.stripe_customer_id is not null as "has_customer!",
@@ -161,29 +182,32 @@ pub async fn charge_facts(conn: &mut PgConnection, firm: FirmId, id: CycleId) ->
                   s.disputed_minor > 0 as "open_chargeback!",
                   exists (select 1 from collection_cycles o
                           join payment_attempts a on a.firm_id = o.firm_id and a.cycle_id = o.id
-                          where o.firm_id = c.firm_id and o.invoice_id = c.invoice_id and o.id <> c.id
+                          where o.firm_id = i.firm_id and o.invoice_id = i.id and o.id is distinct from c.id
                             and a.state in ('sent', 'processing', 'action_required', 'unknown')) as "earlier_attempt_open!",
                   exists (select 1 from collection_cycles o
-                          where o.firm_id = c.firm_id and o.invoice_id = c.invoice_id and o.id <> c.id and o.state = 'canceled'
+                          where o.firm_id = i.firm_id and o.invoice_id = i.id and o.id is distinct from c.id and o.state = 'canceled'
                             and o.stripe_payment_intent_id is not null and o.intent_closed_at is null) as "earlier_intent_open!",
-                  c.state, c.next_attempt_at, c.next_step, c.next_trigger,
+                  coalesce(c.state, 'canceled') as "state!", c.next_attempt_at as "next_attempt_at?", coalesce(c.next_step, 0) as "next_step!",
+                  coalesce(c.next_trigger, 'auto') as "next_trigger!",
                   f.default_currency::text as "default_currency!", f.max_charge_minor, f.max_charges_per_run,
                   case when f.max_charges_per_run is null then 0 else (
                     select count(*) from payment_attempts a
-                     where a.firm_id = c.firm_id and a.trigger in ('auto', 'retry', 'method_updated') and a.state not in ('technical', 'canceled')
+                     where a.firm_id = i.firm_id and a.trigger in ('auto', 'retry', 'method_updated') and a.state not in ('technical', 'canceled')
                        and a.created_at >= date_trunc('day', app.now() at time zone f.timezone) at time zone f.timezone
-                       and not (a.cycle_id = c.id and a.state in ('created', 'sent', 'processing', 'action_required', 'unknown')))
+                       and (a.cycle_id is distinct from c.id or a.state not in ('created', 'sent', 'processing', 'action_required', 'unknown')))
                   end as "made_today!"
-           from collection_cycles c
-           join invoices i on i.firm_id = c.firm_id and i.id = c.invoice_id
-           join invoice_status s on s.firm_id = c.firm_id and s.id = c.invoice_id
-           join firms f on f.id = c.firm_id
+           from invoices i
+           left join collection_cycles c on c.firm_id = i.firm_id and c.id = $2
+           join invoice_status s on s.firm_id = i.firm_id and s.id = i.id
+           join firms f on f.id = i.firm_id
            join clients cl on cl.firm_id = i.firm_id and cl.id = i.client_id
            cross join installation n
            left join payment_methods pm on pm.firm_id = cl.firm_id and pm.id = cl.autopay_payment_method_id
-           where c.firm_id = $1 and c.id = $2"#,
+           where i.firm_id = $1
+             and i.id = coalesce($3, (select invoice_id from collection_cycles where firm_id = $1 and id = $2))"#,
         firm.0,
-        id.0
+        cycle.map(|id| id.0),
+        invoice.map(|id| id.0)
     )
     .fetch_one(conn)
     .await?;

@@ -3,6 +3,7 @@
 //! Lock order: the invoice's row first, always ([`lock`] does it); everything about its collection is then still. Whoever
 //! touches several invoices of a client, or its cards, locks all of them before ([`crate::store::autopay::lock_collection`]).
 mod attempts;
+mod by_hand;
 mod change;
 mod cycle;
 mod enqueue;
@@ -16,8 +17,9 @@ pub use attempts::{
     AttemptOrder, AttemptOutcome, NewAttempt, attempt_order, class_word, insert_attempt, mark_sent,
     method_refused, update_attempt,
 };
+pub use by_hand::{ByHand, charge_by_hand};
 pub use change::{set_amount, set_intent, tell_exhausted, update_cycle};
-pub use cycle::{Cycle, charge_facts, lock, order_key, take_turns};
+pub use cycle::{Cycle, charge_facts, charge_facts_without_cycle, lock, order_key, take_turns};
 pub use enqueue::{
     CANCEL_INTENT, CANCELLATIONS, COLLECT, RECONCILE, REVIEW, enqueue_cancel, enqueue_reconcile, enqueue_send,
 };

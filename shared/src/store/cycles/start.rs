@@ -108,13 +108,13 @@ pub async fn start_if_autopay(
 }
 
 /// How a new cycle begins.
-struct Start {
-    change: CycleChange,
+pub(super) struct Start {
+    pub(super) change: CycleChange,
     /// As stored: a copy of the firm's, or of the earlier cycle's.
-    policy: Value,
+    pub(super) policy: Value,
 }
 
-async fn insert(
+pub(super) async fn insert(
     conn: &mut PgConnection,
     firm: FirmId,
     invoice: InvoiceId,
@@ -148,7 +148,7 @@ async fn insert(
 }
 
 /// What the earlier cycles of an invoice have left, and the policy of the latest as stored. `None` when there is none.
-async fn history(
+pub(super) async fn history(
     conn: &mut PgConnection,
     firm: FirmId,
     invoice: InvoiceId,

@@ -109,6 +109,7 @@ impl Import<'_> {
                 row.require_client_approval == require_client_approval,
             ),
             ("auto_apply_credit", row.auto_apply_credit == auto_apply_credit),
+            (
                 "max_charge_minor",
                 firm.max_charge_minor
                     .is_none_or(|wanted| wanted == row.max_charge),

@@ -1,0 +1,341 @@
+//! Every reason code that is written anywhere, what it means, and what a person can do about it.
+//!
+//! A code without an entry is a fault: a test walks the enums and the sources of the decisions, and a story walks what was
+//! written to the database.
+
+/// One reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// As in `decisions` and in answers.
+    pub code: &'static str,
+    /// Completes "because …".
+    pub text: &'static str,
+    /// What a person can do: commands, with places for names (`{invoice}`, `{client}`, `{firm}`, `{engagement}`, `{dispute}`), or a sentence.
+    pub remedies: &'static [&'static str],
+}
+
+const fn reason(code: &'static str, text: &'static str, remedies: &'static [&'static str]) -> Reason {
+    Reason { code, text, remedies }
+}
+
+const NOTHING: &[&str] = &["nothing: it is as it should be"];
+const WAIT: &[&str] = &["wait: it goes on by itself"];
+const SHOW: &str = "quittance invoice show {invoice}";
+const CHARGE: &str = "quittance invoice charge {invoice} --yes";
+const AUTOPAY_ON: &str = "quittance client autopay on {client}";
+const ANSWER: &str = "collect what speaks for the charge (quittance dispute evidence {dispute}), and answer in Stripe's dashboard";
+const REBILL: &str = "quittance dispute resolve {dispute} --rebill --reason R";
+const GIVE_UP: &str = "quittance dispute resolve {dispute} --write-off --reason R";
+const NEW_CARD: &str = "attach another card: quittance client payment-method add {client} PM, then quittance client autopay on {client} --payment-method PM";
+
+/// All of them.
+pub const REASONS: &[Reason] = &[
+    // Charging: the conditions of `decide_charge`, in its order.
+    reason(
+        "cycle_not_waiting",
+        "its collection is not waiting for an attempt",
+        &[SHOW],
+    ),
+    reason("invoice_not_issued", "the invoice is not issued", &[SHOW]),
+    reason("nothing_open", "nothing is open on it", NOTHING),
+    reason(
+        "not_opted_in",
+        "the invoice is not to be paid automatically",
+        &["ask the client to pay it otherwise"],
+    ),
+    reason(
+        "autopay_off",
+        "the client's automatic payment is off",
+        &[AUTOPAY_ON],
+    ),
+    reason(
+        "invoice_fenced",
+        "it is fenced from automatic charging because of a chargeback",
+        &[SHOW, ANSWER, REBILL, GIVE_UP],
+    ),
+    reason("open_dispute", "a payment of it is disputed", &[SHOW, ANSWER]),
+    reason(
+        "earlier_attempt_open",
+        "an attempt of an earlier collection may yet succeed",
+        WAIT,
+    ),
+    reason(
+        "earlier_intent_open",
+        "the PaymentIntent of an earlier collection is not known to be canceled yet",
+        WAIT,
+    ),
+    reason(
+        "autopay_paused",
+        "somebody stopped automatic charging",
+        &[
+            "quittance resume autopay --firm-id {firm}",
+            "quittance resume autopay --client-id {client}",
+            "quittance resume autopay --all",
+        ],
+    ),
+    reason(
+        "no_stripe_customer",
+        "the client has no customer at Stripe",
+        &["import the client with its stripe_customer_id", AUTOPAY_ON],
+    ),
+    reason(
+        "no_usable_payment_method",
+        "the client has no card that can be charged",
+        &[NEW_CARD],
+    ),
+    reason(
+        "amount_below_minimum",
+        "the open amount is below the minimum that Stripe charges",
+        &["ask the client to pay it otherwise"],
+    ),
+    reason(
+        "amount_not_divisible",
+        "the open amount cannot be charged in this currency's steps",
+        &["ask the client to pay it otherwise"],
+    ),
+    reason("not_due", "the attempt is not due yet", WAIT),
+    reason(
+        "amount_above_limit",
+        "the amount is above the firm's limit for automatic charges",
+        &[
+            CHARGE,
+            "raise max_charge_minor of {firm} by an import, then quittance resume autopay --firm-id {firm}",
+        ],
+    ),
+    reason(
+        "limit_in_other_currency",
+        "the firm's limit for automatic charges is in another currency and cannot be compared",
+        &[
+            CHARGE,
+            "take max_charge_minor of {firm} away by an import, then quittance resume autopay --firm-id {firm}",
+        ],
+    ),
+    reason(
+        "too_many_charges",
+        "the firm's number of automatic charges for this day is reached",
+        &[
+            CHARGE,
+            "quittance resume autopay --firm-id {firm}",
+            "raise max_charges_per_run of {firm} by an import",
+        ],
+    ),
+    reason(
+        "due",
+        "it is due",
+        &[
+            "quittance process-recurring-charges --firm-id {firm}",
+            "quittance doctor",
+        ],
+    ),
+    reason(
+        "retry_due",
+        "its retry is due",
+        &[
+            "quittance process-recurring-charges --firm-id {firm}",
+            "quittance doctor",
+        ],
+    ),
+    reason("by_hand", "a person asked for it", WAIT),
+    // Sending: what differs from what was decided.
+    reason(
+        "payment_method_changed",
+        "the client's card was replaced before the attempt was sent",
+        WAIT,
+    ),
+    reason(
+        "open_balance_changed",
+        "the open amount changed before the attempt was sent",
+        WAIT,
+    ),
+    // Where a collection stands.
+    reason("scheduled", "its first attempt lies ahead", WAIT),
+    reason("in_flight", "an attempt is under way", WAIT),
+    reason("processing", "Stripe is processing the payment", WAIT),
+    reason(
+        "retry_wait",
+        "the last attempt was declined and the next one lies ahead",
+        &["wait: it is tried again by itself", NEW_CARD, CHARGE],
+    ),
+    reason(
+        "action_required",
+        "the client must authenticate the payment",
+        &["ask the client to authenticate it", NEW_CARD],
+    ),
+    reason("method_required", "it waits for another card", &[NEW_CARD]),
+    reason(
+        "unknown",
+        "nobody knows yet how the last attempt ended, and it is looked up until somebody does",
+        WAIT,
+    ),
+    reason("paused", "its collection is stopped", &[SHOW]),
+    reason("succeeded", "it was collected", NOTHING),
+    reason(
+        "exhausted",
+        "all retries were declined",
+        &[CHARGE, "ask the client to pay it otherwise"],
+    ),
+    reason("canceled", "its collection was given up", &[SHOW]),
+    // Why a collection stands there.
+    reason(
+        "technical",
+        "the last attempt had no effect and is made again within minutes",
+        WAIT,
+    ),
+    reason("method_updated", "a new card is tried at once", WAIT),
+    reason(
+        "rejected_request",
+        "Stripe refused a request of ours",
+        &[
+            "see the code in quittance invoice show {invoice}, and mend its cause",
+            AUTOPAY_ON,
+        ],
+    ),
+    reason(
+        "check_for_existing_payment",
+        "the bank thinks that it was paid already",
+        &["look at Stripe for another payment of it", AUTOPAY_ON, CHARGE],
+    ),
+    reason(
+        "method_deadline_passed",
+        "no other card came in time",
+        &[NEW_CARD, CHARGE],
+    ),
+    reason(
+        "action_deadline_passed",
+        "the client did not authenticate the payment in time",
+        &[CHARGE, "ask the client to pay it otherwise"],
+    ),
+    reason(
+        "autopay_disabled",
+        "the client's automatic payment was switched off",
+        &[AUTOPAY_ON],
+    ),
+    reason(
+        "intent_canceled",
+        "its PaymentIntent was canceled at Stripe",
+        &[CHARGE],
+    ),
+    reason(
+        "goes_on_after_autopay_off",
+        "its collection goes on where it was when automatic payment was switched off",
+        WAIT,
+    ),
+    // Classes of declines.
+    reason("soft", "it was declined for now, and is tried again", WAIT),
+    reason("hard", "it was declined for good", &[NEW_CARD]),
+    reason(
+        "customer",
+        "it was declined until the client acts",
+        &["ask the client to authenticate the payment or to call the bank"],
+    ),
+    reason(
+        "bug",
+        "Stripe refused a request of ours",
+        &[
+            "see the code in quittance invoice show {invoice}, and mend its cause",
+            AUTOPAY_ON,
+        ],
+    ),
+    // What an invoice is.
+    reason("paid", "it is paid", NOTHING),
+    reason("refunded", "it was paid, and the money was given back", NOTHING),
+    reason(
+        "charged_back",
+        "a dispute about its payment was lost",
+        &[SHOW, REBILL, GIVE_UP],
+    ),
+    reason("draft", "it is a draft", &[SHOW]),
+    reason("void", "it is void", NOTHING),
+    reason("void_requested", "it is being voided", WAIT),
+    reason("written_off", "it was written off", NOTHING),
+    reason("not_collected", "no collection was begun for it", &[AUTOPAY_ON]),
+    // Ending an invoice, and what became of a dispute.
+    reason("never_issued", "it was never issued", &[SHOW]),
+    reason("already_void", "it is void already", NOTHING),
+    reason("already_written_off", "it is written off already", NOTHING),
+    reason("money_arrived", "money came while it was being ended", &[SHOW]),
+    reason("open_chargeback", "a chargeback of it is open", &[ANSWER]),
+    reason(
+        "rebills_dispute",
+        "it bills what a lost dispute took",
+        &["quittance invoice write-off {invoice} --reason R"],
+    ),
+    reason("charge_under_way", "a charge of it is under way", WAIT),
+    reason(
+        "payment_intent_open",
+        "its PaymentIntent is not known to be canceled yet",
+        WAIT,
+    ),
+    reason("nothing_under_way", "nothing was under way", NOTHING),
+    reason("given_up", "a person gave it up", NOTHING),
+    reason("write_off_requested", "a person is writing it off", WAIT),
+    reason("paid_otherwise", "it was paid by other means", NOTHING),
+    reason(
+        "dispute_lost_needs_choice",
+        "a dispute about its payment was lost, and nobody has decided what becomes of it",
+        &[REBILL, GIVE_UP],
+    ),
+    reason("decided_by_person", "a person decided", NOTHING),
+    // Package generation.
+    reason("already_billed", "the period is billed already", NOTHING),
+    reason(
+        "not_signed",
+        "the engagement is not signed",
+        &["sign it, by an import with signed: true"],
+    ),
+    reason("not_started", "the engagement begins later", WAIT),
+    reason("ended", "the engagement is over", NOTHING),
+    reason(
+        "invoicing_paused",
+        "invoicing is paused for the firm, or the firm is parked",
+        &["quittance doctor"],
+    ),
+    reason(
+        "client_parked",
+        "the client is parked until a person has looked",
+        &["quittance explain {client}"],
+    ),
+    reason(
+        "catch_up_needs_approval",
+        "more periods are behind than may be billed without approval",
+        &["quittance generate-package-invoices --firm-id {firm} --dry-run"],
+    ),
+    reason(
+        "renewal_overlap_needs_choice",
+        "another engagement of the same lineage has billed days of this period",
+        &["decide which of the two bills them: end one of them, or bill by day (proration: daily)"],
+    ),
+];
+
+/// The entry of a code. What follows a colon is a detail (`rejected_request:amount_too_small`).
+#[must_use]
+pub fn find(code: &str) -> Option<&'static Reason> {
+    let code = code.split_once(':').map_or(code, |(code, _)| code);
+    REASONS.iter().find(|reason| reason.code == code)
+}
+
+/// What a code means; itself, where it is none of ours.
+#[must_use]
+pub fn text(code: &str) -> String {
+    let detail = code.split_once(':').map(|(_, detail)| detail);
+    match (find(code), detail) {
+        (Some(reason), None) => reason.text.to_owned(),
+        (Some(reason), Some(detail)) => format!("{} ({detail})", reason.text),
+        (None, _) => code.to_owned(),
+    }
+}
+
+/// What to do about a code, with the names filled in. A remedy with a place for which there is no name is left out.
+#[must_use]
+pub fn remedies(code: &str, names: &[(&str, &str)]) -> Vec<String> {
+    let remedies = find(code).map_or(&[][..], |reason| reason.remedies);
+    remedies
+        .iter()
+        .filter_map(|remedy| {
+            let filled = names.iter().fold((*remedy).to_owned(), |text, (place, name)| {
+                text.replace(&format!("{{{place}}}"), name)
+            });
+            (!filled.contains('{')).then_some(filled)
+        })
+        .collect()
+}

@@ -1,0 +1,669 @@
+//! Golden answers, as text and as JSON, and the promise that no reason is without a text and a remedy.
+use chrono::{DateTime, Duration, Utc};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    currency::Currency,
+    domain::{
+        collection::{AttemptState, ChargeFacts, CycleState, Limits, PerDay, Trigger, decide_charge},
+        decline::DeclineClass,
+        generate::SkipReason,
+        retry_policy::RetryPolicy,
+    },
+    ids::PaymentMethodId,
+    money::Money,
+};
+
+fn usd(minor: i64) -> Money {
+    Money::new(minor, Currency::USD)
+}
+
+/// The first charge was at three in the morning of the first of March.
+fn day(days: i64) -> DateTime<Utc> {
+    let start: DateTime<Utc> = "2026-03-01T03:00:00Z".parse().unwrap();
+    start + Duration::days(days)
+}
+
+fn attempt(step: i32, state: AttemptState, failure: Option<(&str, &str)>) -> AttemptFacts {
+    AttemptFacts {
+        id: format!("00000000-0000-7000-8000-0000000000a{step}"),
+        step,
+        trigger: if step == 0 { Trigger::Auto } else { Trigger::Retry },
+        state,
+        class: failure.map(|(class, _)| class.to_owned()),
+        code: failure.map(|(_, code)| code.to_owned()),
+        amount: usd(522_500),
+        card: "visa …4242 exp 12/26".into(),
+        charge: Some(format!("ch_{step}")),
+        intent: Some("pi_1".into()),
+        created_at: day(0),
+        resolved_at: Some(day(0) + Duration::seconds(12)),
+    }
+}
+
+fn audited(id: i64, action: &str, actor: &str) -> AuditFacts {
+    AuditFacts {
+        id,
+        at: day(0),
+        action: action.into(),
+        actor: actor.into(),
+        subject: "invoice".into(),
+        cause_kind: "job".into(),
+        cause_id: "00000000-0000-7000-8000-0000000000b0".into(),
+        meta: json!({}),
+    }
+}
+
+/// An invoice whose first attempt is due on the first of March.
+fn invoice() -> InvoiceFacts {
+    InvoiceFacts {
+        label: "PKG-0001-000042".into(),
+        client: "globex".into(),
+        firm: "acme".into(),
+        status: "sent".into(),
+        doc_state: "issued".into(),
+        total: usd(522_500),
+        paid: usd(0),
+        credited: usd(0),
+        issued_at: Some(day(0)),
+        due_date: "2026-03-31".parse().ok(),
+        charge: ChargeFacts {
+            issued: true,
+            open: usd(522_500),
+            opt_in: true,
+            fenced_reason: None,
+            client_autopay: true,
+            method: Some((PaymentMethodId(uuid::Uuid::nil()), "active".into())),
+            has_customer: true,
+            pause: None,
+            open_chargeback: false,
+            earlier_attempt_open: false,
+            earlier_intent_open: false,
+            cycle: CycleState::Scheduled,
+            next_attempt_at: Some(day(0)),
+            next_step: 0,
+            next_trigger: Trigger::Auto,
+            limits: Limits::default(),
+        },
+        cycle: Some(CycleFacts {
+            id: "00000000-0000-7000-8000-0000000000c0".into(),
+            state: CycleState::Scheduled,
+            reason: None,
+            intent: Some("pi_1".into()),
+            first_failed_at: None,
+            next_attempt_at: Some(day(0)),
+            next_step: 0,
+            next_trigger: Trigger::Auto,
+            deadline_at: None,
+            policy: RetryPolicy::default(),
+            created_at: day(0),
+        }),
+        attempts: Vec::new(),
+        payments: Vec::new(),
+        refunds: Vec::new(),
+        disputes: Vec::new(),
+        card: Some(CardFacts {
+            id: "pm_1".into(),
+            label: "visa …4242 exp 12/26".into(),
+            status: "active".into(),
+        }),
+        pauses: Vec::new(),
+        job: None,
+        decisions: Vec::new(),
+        audit: vec![audited(118, "invoice.issued", "system")],
+        lines: vec![LineFacts {
+            kind: "package_fee".into(),
+            amount: usd(522_500),
+            derivation: json!({"cadence": "monthly", "period": "2026-03-01/2026-04-01"}),
+            hours: None,
+            time: None,
+        }],
+        engagement: Some("globex-retainer, version 1: package, monthly, 2026-01-01 until 2027-01-01".into()),
+        origin: Some(Origin {
+            at: day(0),
+            actor: "system".into(),
+            job: Some(generated()),
+            cause: ("job".into(), "00000000-0000-7000-8000-0000000000b0".into()),
+        }),
+    }
+}
+
+fn generated() -> JobFacts {
+    JobFacts {
+        id: "00000000-0000-7000-8000-0000000000b0".into(),
+        kind: "generate_package_invoices".into(),
+        queue: "invoices".into(),
+        state: "completed".into(),
+        tried: (1, 25),
+        last_error: None,
+        run_at: day(0),
+        finished_at: Some(day(0)),
+        key: "acme:2026-03-01".into(),
+        result: None,
+        queue_paused: None,
+    }
+}
+
+/// Its collection in this state for this reason.
+fn standing_in(state: CycleState, reason: Option<&str>) -> InvoiceFacts {
+    let mut facts = invoice();
+    facts.charge.cycle = state;
+    facts.charge.next_attempt_at = None;
+    if let Some(cycle) = &mut facts.cycle {
+        cycle.state = state;
+        cycle.reason = reason.map(str::to_owned);
+        cycle.next_attempt_at = None;
+    }
+    facts
+}
+
+/// Its first attempt was declined.
+fn declined(state: CycleState, class: &str, code: &str) -> InvoiceFacts {
+    let mut facts = standing_in(state, None);
+    facts.status = "failed".into();
+    facts.attempts = vec![attempt(0, AttemptState::Declined, Some((class, code)))];
+    facts.decisions = vec![decided("retry", class)];
+    facts
+}
+
+fn decided(kind: &str, reason: &str) -> DecisionFacts {
+    DecisionFacts {
+        id: 9931,
+        kind: kind.into(),
+        outcome: "wait".into(),
+        reason_code: reason.into(),
+        first_at: day(1),
+        last_at: day(2),
+        times: 4,
+    }
+}
+
+fn waits_for_day_3() -> InvoiceFacts {
+    let mut facts = declined(CycleState::RetryWait, "soft", "insufficient_funds");
+    facts.charge.next_attempt_at = Some(day(3));
+    facts.charge.next_step = 1;
+    facts.charge.next_trigger = Trigger::Retry;
+    if let Some(cycle) = &mut facts.cycle {
+        cycle.first_failed_at = Some(day(0));
+        cycle.next_attempt_at = Some(day(3));
+        cycle.next_step = 1;
+        cycle.next_trigger = Trigger::Retry;
+    }
+    facts
+}
+
+fn waits_for_card() -> InvoiceFacts {
+    let mut facts = declined(CycleState::MethodRequired, "hard", "expired_card");
+    facts.charge.method = facts.charge.method.map(|(id, _)| (id, "needs_update".into()));
+    if let Some(cycle) = &mut facts.cycle {
+        cycle.deadline_at = Some(day(14));
+    }
+    facts
+}
+
+fn disputed() -> InvoiceFacts {
+    let mut facts = standing_in(CycleState::Succeeded, None);
+    facts.status = "disputed".into();
+    facts.charge.open = usd(0);
+    facts.charge.open_chargeback = true;
+    facts.charge.fenced_reason = Some("chargeback".into());
+    facts.attempts = vec![attempt(0, AttemptState::Succeeded, None)];
+    facts.payments = vec![paid()];
+    facts.disputes = vec![DisputeFacts {
+        id: "dp_1".into(),
+        kind: "chargeback".into(),
+        status: "needs_response".into(),
+        reason: Some("fraudulent".into()),
+        amount: usd(522_500),
+        payment: "ch_0".into(),
+        opened_at: day(5),
+        respond_by: Some(day(19)),
+        ended: None,
+        movements: vec![Movement {
+            id: "txn_1".into(),
+            kind: "withdrawn".into(),
+            amount: usd(522_500),
+            at: day(5),
+        }],
+        resolution: None,
+    }];
+    facts
+}
+
+fn paid() -> PaymentFacts {
+    PaymentFacts {
+        reference: "ch_0".into(),
+        method: "stripe".into(),
+        intent: Some("pi_1".into()),
+        amount: usd(522_500),
+        received_at: day(0) + Duration::seconds(12),
+        cause: "event:evt_1".into(),
+    }
+}
+
+fn settled() -> InvoiceFacts {
+    let mut facts = standing_in(CycleState::Succeeded, None);
+    facts.status = "paid".into();
+    facts.paid = usd(522_500);
+    facts.charge.open = usd(0);
+    facts.attempts = vec![attempt(0, AttemptState::Succeeded, None)];
+    facts.payments = vec![paid()];
+    facts
+}
+
+fn paused_firm() -> InvoiceFacts {
+    let mut facts = waits_for_day_3();
+    facts.charge.pause = Some("firm_paused".into());
+    facts.pauses = vec![Pause {
+        whom: "firm",
+        at: day(1),
+        reason: "asked for by the firm".into(),
+    }];
+    facts
+}
+
+fn autopay_off() -> InvoiceFacts {
+    let mut facts = standing_in(CycleState::Canceled, Some("autopay_disabled"));
+    facts.charge.client_autopay = false;
+    facts.audit.insert(0, audited(119, "autopay.disabled", "ann"));
+    facts
+}
+
+fn outcome_unknown() -> InvoiceFacts {
+    let mut facts = standing_in(CycleState::Unknown, None);
+    facts.status = "processing".into();
+    facts.attempts = vec![AttemptFacts {
+        resolved_at: None,
+        charge: None,
+        ..attempt(0, AttemptState::Unknown, None)
+    }];
+    facts
+}
+
+fn below_minimum() -> InvoiceFacts {
+    let mut facts = standing_in(CycleState::Paused, Some("amount_below_minimum"));
+    facts.charge.open = usd(30);
+    facts.decisions = vec![decided("charge", "amount_below_minimum")];
+    facts
+}
+
+fn above_limit() -> InvoiceFacts {
+    let mut facts = standing_in(CycleState::Paused, Some("amount_above_limit"));
+    facts.charge.limits = Limits {
+        max_charge: Some(usd(500_000)),
+        per_day: Some(PerDay { most: 50, made: 7 }),
+    };
+    facts.decisions = vec![decided("charge", "amount_above_limit")];
+    facts
+}
+
+fn both(answer: &Answer) -> String {
+    format!(
+        "{}\n{}\n",
+        to_text(answer, 20),
+        serde_json::to_string_pretty(answer).unwrap()
+    )
+}
+
+/// Each kind of invoice that is not charged: name, rows, and when somebody asks.
+fn not_charged() -> Vec<(&'static str, InvoiceFacts, DateTime<Utc>)> {
+    let exhausted = {
+        let mut facts = declined(CycleState::Exhausted, "soft", "do_not_honor");
+        facts.attempts.push(AttemptFacts {
+            created_at: day(14),
+            resolved_at: Some(day(14)),
+            ..attempt(3, AttemptState::Declined, Some(("soft", "do_not_honor")))
+        });
+        facts
+    };
+    let uncollected = {
+        let mut facts = invoice();
+        facts.cycle = None;
+        facts.charge.cycle = CycleState::Canceled;
+        facts.charge.opt_in = false;
+        facts
+    };
+    vec![
+        ("declined_waits_for_day_3", waits_for_day_3(), day(1)),
+        ("hard_decline_waits_for_card", waits_for_card(), day(2)),
+        ("exhausted", exhausted, day(20)),
+        ("disputed", disputed(), day(6)),
+        ("paused_firm", paused_firm(), day(2)),
+        ("autopay_off", autopay_off(), day(2)),
+        ("paid", settled(), day(2)),
+        ("not_due", invoice(), day(-1)),
+        ("due", invoice(), day(0)),
+        ("unknown_outcome", outcome_unknown(), day(0)),
+        ("below_minimum", below_minimum(), day(2)),
+        ("above_limit", above_limit(), day(2)),
+        ("not_opted_in", uncollected, day(2)),
+        (
+            "rejected_request",
+            standing_in(CycleState::Paused, Some("rejected_request:amount_too_small")),
+            day(2),
+        ),
+    ]
+}
+
+#[test]
+fn p10_why_not_charge_answers_each_case_with_its_reason() {
+    for (name, facts, at) in not_charged() {
+        insta::assert_snapshot!(
+            format!("why_not_charge_{name}"),
+            both(&why_not_charge(&facts, at))
+        );
+    }
+}
+
+#[test]
+fn p10_next_says_when_with_which_card_or_why_not() {
+    let cases = [
+        ("waits", waits_for_day_3(), day(1)),
+        ("waits_for_card", waits_for_card(), day(2)),
+        ("paid", settled(), day(2)),
+    ];
+    for (name, facts, at) in cases {
+        insta::assert_snapshot!(format!("next_{name}"), both(&next(&facts, at)));
+    }
+}
+
+#[test]
+fn p10_explain_goes_from_the_charge_back_to_what_made_the_invoice() {
+    let facts = settled();
+    insta::assert_snapshot!("explain_invoice", both(&super::invoice(&facts, day(2))));
+    insta::assert_snapshot!("explain_charge", both(&payment(&facts, &facts.payments[0])));
+    insta::assert_snapshot!("explain_intent", both(&intent(&facts, "pi_1")));
+    let facts = waits_for_card();
+    insta::assert_snapshot!(
+        "explain_attempt",
+        both(&super::attempt(&facts, &facts.attempts[0]))
+    );
+    let facts = disputed();
+    insta::assert_snapshot!("explain_dispute", both(&dispute(&facts, &facts.disputes[0])));
+    let given_back = RefundFacts {
+        id: "00000000-0000-7000-8000-0000000000d0".into(),
+        stripe_id: Some("re_1".into()),
+        payment: "ch_0".into(),
+        amount: usd(100_000),
+        destination: "card".into(),
+        state: "succeeded".into(),
+        reason: "too many hours".into(),
+        requested_by: Some("ann".into()),
+        created_at: day(4),
+    };
+    insta::assert_snapshot!("explain_refund", both(&refund(&settled(), &given_back)));
+}
+
+#[test]
+fn p10_explain_tells_of_clients_records_time_and_credit() {
+    let of_client = ClientFacts {
+        label: "globex".into(),
+        firm: "acme".into(),
+        customer: Some("cus_1".into()),
+        autopay: (true, Some(day(-30))),
+        card: invoice().card,
+        pauses: paused_firm().pauses,
+        parked: None,
+        invoices: vec![paused_firm()],
+        audit: vec![audited(90, "autopay.enabled", "ann")],
+    };
+    insta::assert_snapshot!("explain_client", both(&client(&of_client, day(2))));
+    let came = EventFacts {
+        id: "evt_1".into(),
+        kind: "payment_intent.succeeded".into(),
+        state: "applied".into(),
+        reason: None,
+        object: Some("pi_1".into()),
+        received_at: day(0),
+        applied_at: Some(day(0)),
+        job: Some(generated()),
+        effects: vec![audited(121, "payment.succeeded", "stripe")],
+    };
+    insta::assert_snapshot!("explain_event", both(&event(&came)));
+    let parked = EventFacts {
+        state: "parked".into(),
+        reason: Some("belonged to nothing we know for 3 days".into()),
+        applied_at: None,
+        effects: Vec::new(),
+        ..came
+    };
+    insta::assert_snapshot!("explain_event_parked", both(&event(&parked)));
+    let discarded = JobFacts {
+        state: "discarded".into(),
+        last_error: Some("no such collection cycle".into()),
+        tried: (25, 25),
+        ..generated()
+    };
+    insta::assert_snapshot!("explain_job", both(&job(&discarded, &[])));
+    let raised = AlertFacts {
+        id: "00000000-0000-7000-8000-0000000000e0".into(),
+        kind: "PAYMENT_FAILED".into(),
+        severity: "warning".into(),
+        title: "Payment declined".into(),
+        message: "The charge was declined (insufficient_funds).".into(),
+        occurrences: 3,
+        seen: (day(0), day(7)),
+        read_by: None,
+        resolved: None,
+        cause: ("event".into(), "evt_1".into()),
+        invoice: Some("PKG-0001-000042".into()),
+    };
+    insta::assert_snapshot!("explain_alert", both(&alert(&raised)));
+    let posted = JournalFacts {
+        id: "00000000-0000-7000-8000-0000000000f0".into(),
+        kind: "payment".into(),
+        source: "ch:ch_0".into(),
+        client: "globex".into(),
+        invoice: Some("PKG-0001-000042".into()),
+        reverses: None,
+        reversed_by: None,
+        effective_at: day(0),
+        postings: vec![
+            ("stripe_clearing".into(), usd(522_500)),
+            ("receivable".into(), usd(-522_500)),
+        ],
+    };
+    insta::assert_snapshot!("explain_journal", both(&journal(&posted)));
+    let worked = TimeFacts {
+        label: "t1".into(),
+        engagement: "globex-retainer".into(),
+        worker: "w1".into(),
+        worked_on: "2026-02-05".parse().unwrap(),
+        minutes: 90,
+        rate: Some(usd(15_000)),
+        state: "approved".into(),
+        approved: Some(("admin1".into(), day(-3))),
+        billed: Some(("PKG-0001-000042".into(), usd(22_500))),
+        audit: Vec::new(),
+    };
+    insta::assert_snapshot!("explain_time_entry", both(&time_entry(&worked)));
+    let lot = LotFacts {
+        id: "00000000-0000-7000-8000-000000000010".into(),
+        client: "globex".into(),
+        amount: usd(50_000),
+        remaining: usd(10_000),
+        source: "goodwill".into(),
+        reason: "late delivery".into(),
+        by: (Some("ann".into()), Some("bob".into())),
+        issued_at: day(-10),
+        expires_on: "2026-12-31".parse().ok(),
+        applications: vec![("PKG-0001-000042".into(), usd(40_000), day(0), false)],
+        expired: Vec::new(),
+    };
+    insta::assert_snapshot!("explain_credit", both(&credit_lot(&lot)));
+}
+
+/// The checks of an answer are those of the charging job, evaluated by the same code.
+#[test]
+fn p10_the_checks_are_those_of_the_charging_job() {
+    for (name, facts, at) in not_charged() {
+        let (as_asked, _) = (facts.charge.clone(), at);
+        let expected = match facts.cycle {
+            Some(_) => decide_charge(&as_asked, at).1,
+            None => decide_charge(&as_asked.as_if_due(at), at).1,
+        };
+        assert_eq!(why_not_charge(&facts, at).checks, expected, "{name}");
+    }
+}
+
+/// What stands between the first two quotes behind each of these words.
+fn quoted(source: &str, words: &[&str]) -> Vec<String> {
+    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let behind = |word: &&str| {
+        code.match_indices(*word)
+            .map(|(at, word)| &code[at + word.len()..])
+            .collect::<Vec<_>>()
+    };
+    words
+        .iter()
+        .flat_map(behind)
+        .filter_map(|rest| rest.split('"').next().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn p10_every_reason_has_a_text_and_a_remedy() {
+    let mut codes: Vec<String> = CycleState::ALL
+        .iter()
+        .map(|state| state.as_str().to_owned())
+        .collect();
+    codes.extend(SkipReason::ALL.iter().map(|reason| reason.as_str().to_owned()));
+    codes.extend(
+        DeclineClass::ALL
+            .iter()
+            .map(|class| class.failure_class().to_owned()),
+    );
+    codes.extend(
+        CycleState::ALL
+            .iter()
+            .filter_map(|state| state.when_waited_in_vain())
+            .map(str::to_owned),
+    );
+    for source in [
+        include_str!("../collection/decide.rs"),
+        include_str!("../collection/observe.rs"),
+        include_str!("../collection/restart.rs"),
+        include_str!("../collection/review.rs"),
+        include_str!("../../store/cycles/resume.rs"),
+        include_str!("../../store/cycles/start.rs"),
+        include_str!("../../store/cycles/by_hand.rs"),
+        include_str!("../../store/autopay.rs"),
+        include_str!("../../store/corrections/external.rs"),
+        include_str!("../../store/corrections/void.rs"),
+        include_str!("../../store/corrections/write_off.rs"),
+        include_str!("../../store/disputes.rs"),
+        include_str!("../document.rs"),
+        include_str!("charge.rs"),
+    ] {
+        codes.extend(quoted(
+            source,
+            &[
+                "NotNow(\"",
+                "Cancel(\"",
+                "reason: \"",
+                "Err(\"",
+                "Some(\"",
+                "LIMIT: &str = \"",
+                "CURRENCY: &str = \"",
+                "CHARGES: &str = \"",
+                "PAYMENT: &str = \"",
+                "REQUEST: &str = \"",
+                "reason_code: \"",
+                "=> \"",
+                "Refuse(\"",
+                "Wait(\"",
+                "Reject(\"",
+                "on_money(\"",
+                "\"write_off\", \"",
+                "invoice, \"",
+                "\"needs_human\", \"",
+                ".word(), \"",
+                "Void(\"",
+                "switch_off: \"",
+                "by.at, \"",
+            ],
+        ));
+    }
+    let words = |code: &&String| !code.is_empty() && code.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let ours: Vec<&String> = codes.iter().filter(words).collect();
+    assert!(ours.len() > 60, "{ours:?}");
+    let known = [
+        "charged",
+        "being_charged",
+        "charge",
+        "wait",
+        "hold",
+        "cancel",
+        "all",
+        "firm",
+        "failed",
+        // words of other kinds that stand where a reason might
+        "reason",
+        "issued",
+        "amount_minor",
+        "write_off",
+        "rebill",
+    ];
+    let without: Vec<&String> = ours
+        .into_iter()
+        .filter(|code| !known.contains(&code.as_str()) && reasons::find(code).is_none())
+        .collect();
+    assert!(without.is_empty(), "reasons without a text: {without:?}");
+    for reason in reasons::REASONS {
+        let names = [
+            ("invoice", "I"),
+            ("client", "C"),
+            ("firm", "F"),
+            ("engagement", "E"),
+        ];
+        assert!(
+            !reasons::remedies(reason.code, &names).is_empty(),
+            "{}",
+            reason.code
+        );
+        let same = reasons::REASONS
+            .iter()
+            .filter(|other| other.code == reason.code)
+            .count();
+        assert_eq!(same, 1, "{} is in the table twice", reason.code);
+    }
+}
+
+proptest! {
+    /// Whatever the rows say, there is a reason, and it has a text.
+    #[test]
+    fn p10_no_invoice_is_without_a_reason(
+        state in proptest::sample::select(CycleState::ALL),
+        has_cycle: bool,
+        last in proptest::option::of(proptest::sample::select(AttemptState::ALL)),
+        flags in proptest::collection::vec(any::<bool>(), 8),
+        status in proptest::sample::select(&["sent", "paid", "failed", "processing", "disputed", "charged_back", "refunded", "partial", "overdue"][..]),
+        doc in proptest::sample::select(&["issued", "issued", "issued", "draft", "void", "void_requested", "written_off"][..]),
+        open in 0_i64..100_000,
+        due in -3_i64..3,
+    ) {
+        let mut facts = standing_in(state, None);
+        facts.status = status.into();
+        facts.doc_state = doc.into();
+        facts.charge.issued = doc == "issued";
+        facts.charge.open = usd(open);
+        facts.charge.opt_in = flags[0];
+        facts.charge.client_autopay = flags[1];
+        facts.charge.has_customer = flags[2];
+        facts.charge.pause = flags[3].then(|| "firm_paused".into());
+        facts.charge.open_chargeback = flags[4];
+        facts.charge.earlier_attempt_open = flags[5];
+        facts.charge.fenced_reason = flags[6].then(|| "chargeback".into());
+        facts.charge.next_attempt_at = Some(day(due));
+        if flags[7] { facts.charge.method = None; }
+        if !has_cycle { facts.cycle = None; }
+        facts.attempts = last.map(|state| attempt(0, state, None)).into_iter().collect();
+        let found = standing(&facts, day(0));
+        prop_assert!(reasons::find(&found.code).is_some(), "{}", found.code);
+        let answer = why_not_charge(&facts, day(0));
+        prop_assert!(answer.reason_code.is_some() && !answer.remedies.is_empty());
+        prop_assert!(!answer.verdict.is_empty());
+    }
+}
