@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        alert, audit, brakes, break_glass, charge, client, clock, credit, dispute, doctor, engagement, events, explain, generate, import, invoice, jobs, ledger, migrate, time,
-        worker,
+        alert, audit, brakes, break_glass, charge, client, clock, credit, dispute, doctor, engagement,
+        events, explain, generate, import, invoice, jobs, ledger, migrate, time, worker,
     },
     output::{Exit, Failure, Format},
 };
