@@ -158,17 +158,20 @@ $$ select c.firm_id, c.id, c.version, coalesce('customer:' || cl.stripe_customer
       and cl.autopay_paused_at is null and cl.parked_reason is null
     order by c.created_at limit most $$;
 
--- As app.resolve, for rows that only we give an id to. A firm of null is the installation.
+-- As app.resolve, for rows that only we give an id to, and for a charge that took no money, which has no route. A firm of null
+-- is the installation.
 create function app.resolve_fact(ref text) returns table (kind text, firm_id uuid, id uuid)
   language plpgsql stable security definer set search_path = public, pg_temp as $$
 declare
   u uuid;
 begin
-  begin u := ref::uuid; exception when invalid_text_representation then return; end;
+  begin u := ref::uuid; exception when invalid_text_representation then u := null; end;
   return query
     select 'alert'::text, a.firm_id, a.id from alerts a where a.id = u
     union all select 'cycle', c.firm_id, c.id from collection_cycles c where c.id = u
     union all select 'attempt', a.firm_id, a.id from payment_attempts a where a.id = u
+    union all select 'attempt', a.firm_id, a.id from payment_attempts a
+      where a.stripe_charge_id = ref and not exists (select 1 from stripe_routes r where r.stripe_id = ref)
     union all select 'journal', j.firm_id, j.id from journals j where j.id = u;
 end $$;
 alter function app.resolve_fact(text) owner to quittance_scan;

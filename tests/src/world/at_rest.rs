@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use shared::{
     domain::{
         audit_action::ACTIONS,
+        explain::reasons,
         ledger::{Finding, Severity},
     },
     ids::FirmId,
@@ -44,6 +45,27 @@ impl World {
         assert!(
             unknown.is_empty(),
             "{unknown:?} is not on the list of shared/src/domain/audit_action.rs"
+        );
+    }
+
+    /// Whatever was decided, and wherever a collection stands, the reason has a text and a remedy (P10).
+    ///
+    /// # Panics
+    /// When one has not.
+    pub async fn assert_reasons_have_texts(&self) {
+        let written = self
+            .texts(
+                "select distinct reason_code from decisions
+                 union select distinct state_reason from collection_cycles where state_reason is not null",
+            )
+            .await;
+        let unknown: Vec<&String> = written
+            .iter()
+            .filter(|code| reasons::find(code).is_none())
+            .collect();
+        assert!(
+            unknown.is_empty(),
+            "{unknown:?} has no text in shared/src/domain/explain/reasons.rs"
         );
     }
 }

@@ -73,7 +73,8 @@ impl World {
     /// As [`World::settle`] with a limit of its own. At rest the books balance (P9), whatever the story is about.
     ///
     /// # Panics
-    /// When there is still work then, the ledger is wrong, or the audit log has a name that is on no list.
+    /// When there is still work then, the ledger is wrong, the audit log has a name that is on no list, or a reason has no
+    /// text.
     pub async fn settle_within(&self, limit: Duration) {
         must(
             "the world does not settle",
@@ -81,6 +82,7 @@ impl World {
         );
         self.assert_books_balance().await;
         self.assert_audit_names().await;
+        self.assert_reasons_have_texts().await;
     }
 
     /// Waits until so many API calls are held at the simulator (faults `hold_before` and `hold_after`).

@@ -46,6 +46,7 @@ pub fn event(facts: &EventFacts) -> Answer {
             .remedy("quittance doctor"),
     };
     answer
+        .evidence([format!("event {}", facts.id)])
         .evidence(facts.job.iter().map(|job| format!("job {}", job.id)))
         .evidence(evidence(&facts.effects))
 }
@@ -87,7 +88,9 @@ pub fn job(facts: &JobFacts, effects: &[AuditFacts]) -> Answer {
             .remedy("wait: it runs by itself")
             .remedy("quittance doctor"),
     };
-    answer.evidence(evidence(effects))
+    answer
+        .evidence([format!("job {}", facts.id)])
+        .evidence(evidence(effects))
 }
 
 /// `explain ALERT`: what it is about, and whether it is over.

@@ -93,7 +93,7 @@ pub const REASONS: &[Reason] = &[
         "the open amount cannot be charged in this currency's steps",
         &["ask the client to pay it otherwise"],
     ),
-    reason("not_due", "the attempt is not due yet", WAIT),
+    reason("not_due", "it is not due yet", WAIT),
     reason(
         "amount_above_limit",
         "the amount is above the firm's limit for automatic charges",
@@ -254,7 +254,7 @@ pub const REASONS: &[Reason] = &[
     reason("already_void", "it is void already", NOTHING),
     reason("already_written_off", "it is written off already", NOTHING),
     reason("money_arrived", "money came while it was being ended", &[SHOW]),
-    reason("open_chargeback", "a chargeback of it is open", &[ANSWER]),
+    reason("open_chargeback", "a chargeback of it is open", &[SHOW, ANSWER]),
     reason(
         "rebills_dispute",
         "it bills what a lost dispute took",
@@ -273,15 +273,87 @@ pub const REASONS: &[Reason] = &[
     reason(
         "dispute_lost_needs_choice",
         "a dispute about its payment was lost, and nobody has decided what becomes of it",
-        &[REBILL, GIVE_UP],
+        &[SHOW, REBILL, GIVE_UP],
     ),
     reason("decided_by_person", "a person decided", NOTHING),
+    reason("dispute_open", "the dispute is still open", &[SHOW, ANSWER]),
+    reason(
+        "dispute_not_lost",
+        "the dispute was not lost, so there is nothing to make good",
+        NOTHING,
+    ),
+    reason("already_decided", "somebody has decided already", NOTHING),
+    reason(
+        "nothing_taken",
+        "the dispute took no money that could be billed again",
+        &["give it up instead: quittance dispute resolve DISPUTE --write-off --reason R"],
+    ),
+    // Credit: given, used, and why not.
+    reason("reason_missing", "nobody said why", &["say it with --reason"]),
+    reason(
+        "needs_four_eyes",
+        "goodwill and corrections need a second person",
+        &["name who approved it with --approved-by"],
+    ),
+    reason(
+        "already_expired",
+        "it would be worth nothing on the day that it is given",
+        &["choose a later --expires-on"],
+    ),
+    reason("asked_for", "a person asked for it", NOTHING),
+    reason(
+        "issued",
+        "the invoice was issued while the client had credit",
+        NOTHING,
+    ),
+    reason(
+        "auto_apply_off",
+        "the firm decides each time whether credit is used",
+        &["quittance credit apply {invoice}"],
+    ),
+    reason(
+        "no_credit",
+        "the client has no credit in the invoice's currency that can be used today",
+        &["quittance credit list {client}"],
+    ),
+    reason(
+        "above_open_balance",
+        "more credit was asked for than is open on the invoice",
+        &["ask for less: quittance credit apply {invoice} --amount A"],
+    ),
+    reason(
+        "above_credit",
+        "more credit was asked for than the client has",
+        &["quittance credit balance {client}"],
+    ),
+    // Refunds.
+    reason("ordered", "a person ordered the refund", NOTHING),
+    reason(
+        "nothing_paid",
+        "nothing was paid that could be given back",
+        &[SHOW],
+    ),
+    reason(
+        "chargeback_open",
+        "a chargeback of it is open, and the bank may give the money back too",
+        &[SHOW, ANSWER],
+    ),
+    reason(
+        "above_what_is_left",
+        "more was to be given back than is left of what was paid",
+        &[SHOW],
+    ),
+    reason(
+        "not_paid_by_card",
+        "it was not paid by card, or not that much of it",
+        &["give the rest as credit: quittance invoice refund {invoice} --amount A --to credit --reason R"],
+    ),
     // Package generation.
     reason("already_billed", "the period is billed already", NOTHING),
     reason(
         "not_signed",
         "the engagement is not signed",
-        &["sign it, by an import with signed: true"],
+        &["quittance engagement sign {engagement}"],
     ),
     reason("not_started", "the engagement begins later", WAIT),
     reason("ended", "the engagement is over", NOTHING),
@@ -304,6 +376,95 @@ pub const REASONS: &[Reason] = &[
         "renewal_overlap_needs_choice",
         "another engagement of the same lineage has billed days of this period",
         &["decide which of the two bills them: end one of them, or bill by day (proration: daily)"],
+    ),
+    reason(
+        "no_approved_time",
+        "no approved time that is on no invoice was worked before the end of the period",
+        &[
+            "quittance time list --engagement {engagement}",
+            "approve what was worked: quittance time approve ID --by USER",
+        ],
+    ),
+    reason(
+        "time_left_unbilled",
+        "the engagement is over and billed, and approved time is left that no period takes",
+        &["quittance invoice create --engagement {engagement}"],
+    ),
+    reason(
+        "plan_changed",
+        "what would be billed changed since the plan that was agreed to",
+        &["look at it again: quittance generate-package-invoices --firm-id {firm} --dry-run"],
+    ),
+    reason(
+        "clipped_period_full_fee",
+        "the full fee is charged for a part of a period",
+        &["bill by day from the next engagement on (proration: daily)"],
+    ),
+    reason(
+        "below_minimum_charge",
+        "the amount is below the minimum that Stripe charges",
+        &["ask the client to pay it otherwise"],
+    ),
+    // Time and terms: what a person may not do with them.
+    reason(
+        "on_invoice",
+        "the time is on an invoice",
+        &["void that invoice: quittance invoice void INVOICE --reason R"],
+    ),
+    reason(
+        "wrong_state",
+        "the time is in a state from which this is not done",
+        &["quittance time list --engagement {engagement}"],
+    ),
+    reason(
+        "client_approved_already",
+        "the client has approved this time",
+        NOTHING,
+    ),
+    reason(
+        "self_approval",
+        "the firm lets nobody approve their own time",
+        &["have somebody else approve it"],
+    ),
+    reason(
+        "role_not_allowed",
+        "the user's role may not do this",
+        &["have somebody do it whose role may"],
+    ),
+    reason(
+        "other_client",
+        "the user belongs to another client",
+        &["have a user of the client who pays approve it"],
+    ),
+    reason(
+        "no_rate",
+        "the engagement has no hourly rate",
+        &["renew it with one: quittance engagement renew {engagement} --ends-on D --hourly-rate A"],
+    ),
+    reason(
+        "terms_overlap",
+        "another version of the engagement is signed for some of these days",
+        &["quittance engagement show {engagement}"],
+    ),
+    reason(
+        "no_end",
+        "the engagement has no end at which a renewal could begin",
+        &["quittance engagement end {engagement} --on D --reason R"],
+    ),
+    reason(
+        "end_before_start",
+        "the engagement would end before it begins",
+        &["choose a later day"],
+    ),
+    reason(
+        "only_shorter",
+        "the end of signed terms can only come nearer",
+        &["quittance engagement renew {engagement} --ends-on D"],
+    ),
+    reason(
+        "not_in_terms",
+        "the option does not go with the engagement's pricing mode",
+        &["quittance engagement show {engagement}"],
     ),
 ];
 

@@ -1,4 +1,10 @@
 //! Golden answers, as text and as JSON, and the promise that no reason is without a text and a remedy.
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
 use chrono::{DateTime, Duration, Utc};
 use proptest::prelude::*;
 use serde_json::json;
@@ -9,6 +15,7 @@ use crate::{
     domain::{
         collection::{AttemptState, ChargeFacts, CycleState, Limits, PerDay, Trigger, decide_charge},
         decline::DeclineClass,
+        document::DocState,
         generate::SkipReason,
         retry_policy::RetryPolicy,
     },
@@ -508,27 +515,122 @@ fn p10_the_checks_are_those_of_the_charging_job() {
     }
 }
 
-/// What stands between the first two quotes behind each of these words.
-fn quoted(source: &str, words: &[&str]) -> Vec<String> {
-    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
-    let behind = |word: &&str| {
-        code.match_indices(*word)
-            .map(|(at, word)| &code[at + word.len()..])
-            .collect::<Vec<_>>()
-    };
-    words
-        .iter()
-        .flat_map(behind)
-        .filter_map(|rest| rest.split('"').next().map(str::to_owned))
-        .collect()
+/// The sources in these folders of the workspace, tests and the table itself left out, each as one line.
+fn sources(folders: &[&str]) -> Vec<(PathBuf, String)> {
+    fn walk(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && name != "tests" {
+                walk(&path, found);
+            } else if name.ends_with(".rs") && !name.contains("tests") && name != "reasons.rs" {
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+                let words: Vec<&str> = code.split_whitespace().collect();
+                found.push((path, words.join(" ").replace("( ", "(")));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for folder in folders {
+        walk(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder),
+            &mut found,
+        );
+    }
+    found
 }
 
-#[test]
-fn p10_every_reason_has_a_text_and_a_remedy() {
-    let mut codes: Vec<String> = CycleState::ALL
+/// The word between quotes that follows each place where one of these stands.
+fn quoted<'a>(code: &'a str, marks: &'a [&str]) -> impl Iterator<Item = &'a str> {
+    let behind = move |mark: &&'a str| {
+        let mark = *mark;
+        code.match_indices(mark)
+            .filter_map(move |(at, _)| code[at + mark.len()..].split('"').next())
+    };
+    marks.iter().flat_map(behind)
+}
+
+/// What ends the rows of a table of conditions: `(check(…), "reason")`.
+fn in_rows(code: &str) -> impl Iterator<Item = &str> {
+    code.split("), \"").skip(1).filter_map(|rest| {
+        let (word, after) = rest.split_once('"')?;
+        (after.starts_with(", )") || after.starts_with(')')).then_some(word)
+    })
+}
+
+/// All words between quotes in the bodies of these functions.
+fn in_bodies<'a>(code: &'a str, signatures: &'a [&str]) -> impl Iterator<Item = &'a str> {
+    let body = move |signature: &&'a str| {
+        code.match_indices(*signature).filter_map(move |(at, _)| {
+            let body = &code[at..];
+            body.split(" fn ").next()
+        })
+    };
+    signatures
         .iter()
-        .map(|state| state.as_str().to_owned())
-        .collect();
+        .flat_map(body)
+        .flat_map(|body| body.split('"').skip(1).step_by(2))
+}
+
+/// Where a reason is written in any source.
+const MARKS: &[&str] = &[
+    "NotNow(\"",
+    "Cancel(\"",
+    "Refuse(\"",
+    "Wait(\"",
+    "Reject(\"",
+    "Void(\"",
+    "Ends(\"",
+    "on_money(\"",
+    "reason: \"",
+    "reason_code: \"",
+    "refused.map_or(\"",
+    // the second of outcome and reason
+    ".word(), \"",
+    "\"bill\", \"",
+    "(\"charge\", \"",
+    "\"needs_human\", \"",
+    "\"refuse\", \"",
+    "\"skip\", \"",
+    "\"write_off\", \"",
+];
+
+/// Where reasons are returned and handed on as words.
+const MARKS_OF_COLLECTION: &[&str] = &[
+    "Some(\"",
+    "Err(\"",
+    "=> \"",
+    ": &str = \"",
+    "switch_off: \"",
+    "by.at, \"",
+    "invoice, \"",
+];
+
+/// Words of other kinds that stand where a reason might. A new reason is none of them.
+const NO_REASONS: &[&str] = &[
+    "amount_minor",
+    "cancel",
+    "cancel_payment_intent",
+    "charge",
+    "charged",
+    "collect_invoice",
+    "disputed",
+    "hold",
+    "reason",
+    "reconcile_payment",
+    "refuse",
+    "reject",
+    "review_cycle",
+    "wait",
+    "write_off",
+];
+
+/// Every reason that the code can write: by the enums whose words they are, and by what the sources say.
+fn codes() -> BTreeSet<String> {
+    let mut codes: BTreeSet<String> = BTreeSet::new();
+    codes.extend(CycleState::ALL.iter().map(|state| state.as_str().to_owned()));
+    codes.extend(DocState::ALL.iter().map(|state| state.as_str().to_owned()));
     codes.extend(SkipReason::ALL.iter().map(|reason| reason.as_str().to_owned()));
     codes.extend(
         DeclineClass::ALL
@@ -541,76 +643,44 @@ fn p10_every_reason_has_a_text_and_a_remedy() {
             .filter_map(|state| state.when_waited_in_vain())
             .map(str::to_owned),
     );
-    for source in [
-        include_str!("../collection/decide.rs"),
-        include_str!("../collection/observe.rs"),
-        include_str!("../collection/restart.rs"),
-        include_str!("../collection/review.rs"),
-        include_str!("../../store/cycles/resume.rs"),
-        include_str!("../../store/cycles/start.rs"),
-        include_str!("../../store/cycles/by_hand.rs"),
-        include_str!("../../store/autopay.rs"),
-        include_str!("../../store/corrections/external.rs"),
-        include_str!("../../store/corrections/void.rs"),
-        include_str!("../../store/corrections/write_off.rs"),
-        include_str!("../../store/disputes.rs"),
-        include_str!("../document.rs"),
-        include_str!("charge.rs"),
-    ] {
-        codes.extend(quoted(
-            source,
-            &[
-                "NotNow(\"",
-                "Cancel(\"",
-                "reason: \"",
-                "Err(\"",
-                "Some(\"",
-                "LIMIT: &str = \"",
-                "CURRENCY: &str = \"",
-                "CHARGES: &str = \"",
-                "PAYMENT: &str = \"",
-                "REQUEST: &str = \"",
-                "reason_code: \"",
-                "=> \"",
-                "Refuse(\"",
-                "Wait(\"",
-                "Reject(\"",
-                "on_money(\"",
-                "\"write_off\", \"",
-                "invoice, \"",
-                "\"needs_human\", \"",
-                ".word(), \"",
-                "Void(\"",
-                "switch_off: \"",
-                "by.at, \"",
-            ],
-        ));
+    let signatures = ["fn code(", "fn reason_code(", "fn words("];
+    for (path, code) in sources(&["shared/src/domain", "shared/src/store", "worker/src"]) {
+        let path = path.to_string_lossy().into_owned();
+        codes.extend(quoted(&code, MARKS).map(str::to_owned));
+        if path.contains("/domain/") {
+            codes.extend(in_rows(&code).map(str::to_owned));
+            codes.extend(in_bodies(&code, &signatures).map(str::to_owned));
+        }
+        let collects = [
+            "/domain/collection/",
+            "/store/cycles/",
+            "/store/corrections/",
+            "/store/autopay.rs",
+            "/explain/charge.rs",
+        ];
+        if collects.iter().any(|part| path.contains(part)) {
+            codes.extend(quoted(&code, MARKS_OF_COLLECTION).map(str::to_owned));
+        }
     }
-    let words = |code: &&String| !code.is_empty() && code.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    let ours: Vec<&String> = codes.iter().filter(words).collect();
-    assert!(ours.len() > 60, "{ours:?}");
-    let known = [
-        "charged",
-        "being_charged",
-        "charge",
-        "wait",
-        "hold",
-        "cancel",
-        "all",
-        "firm",
-        "failed",
-        // words of other kinds that stand where a reason might
-        "reason",
-        "issued",
-        "amount_minor",
-        "write_off",
-        "rebill",
-    ];
-    let without: Vec<&String> = ours
-        .into_iter()
-        .filter(|code| !known.contains(&code.as_str()) && reasons::find(code).is_none())
+    codes.retain(|code| !code.is_empty() && code.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+    codes.retain(|code| !NO_REASONS.contains(&code.as_str()));
+    codes
+}
+
+#[test]
+fn p10_every_reason_has_a_text_and_a_remedy() {
+    let codes = codes();
+    let without: Vec<&String> = codes
+        .iter()
+        .filter(|code| reasons::find(code).is_none())
         .collect();
     assert!(without.is_empty(), "reasons without a text: {without:?}");
+    let unwritten: Vec<&str> = reasons::REASONS
+        .iter()
+        .map(|reason| reason.code)
+        .filter(|code| !codes.contains(*code))
+        .collect();
+    assert!(unwritten.is_empty(), "reasons that nothing writes: {unwritten:?}");
     for reason in reasons::REASONS {
         let names = [
             ("invoice", "I"),
