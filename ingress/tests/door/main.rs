@@ -7,6 +7,7 @@ mod commit;
 mod contract;
 mod drain;
 mod health;
+mod hostile;
 mod house;
 mod limits;
 mod outage;
