@@ -15,6 +15,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Real milliseconds since 1970.
+#[allow(clippy::disallowed_methods)] // what a real second is, is the question here
 fn now_ms() -> i64 {
     let age = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     i64::try_from(age.unwrap().as_millis()).unwrap()
