@@ -1,12 +1,13 @@
 //! The queue against a real Postgres and a real Redis.
 //!
 //! `bench` (a private database, a private Redis, workers that can be killed), `kinds` (jobs that leave effects to be
-//! counted), then the stories: `claims`, `outcomes`, `ordering`, `lanes`, `rescues`, `drains`.
+//! counted), then the stories: `claims`, `outcomes`, `ordering`, `lanes`, `lifecycle`, `rescues`, `drains`.
 mod bench;
 mod claims;
 mod drains;
 mod kinds;
 mod lanes;
+mod lifecycle;
 mod ordering;
 mod outcomes;
 mod rescues;
