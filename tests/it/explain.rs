@@ -460,3 +460,133 @@ async fn a_person_has_an_invoice_charged_once_under_every_other_condition() {
     assert_eq!(acme::confirmations(&world, "spent").await.len(), 6);
     acme::assert_books_agree(&world).await;
 }
+
+/// Why was this engagement not invoiced for this period? From the plan of the generation job, at each turn of a period's life;
+/// and what the job decides every night is one record that counts.
+#[tokio::test]
+async fn p10_why_an_engagement_was_not_invoiced_is_answered_by_command() {
+    let world = World::start(WorldOptions {
+        ingress: false,
+        ..WorldOptions::default()
+    })
+    .await;
+    acme::bill_by_hand_only(&world).await;
+    let today = acme::today(&world).await;
+    let month = &today[..7];
+    let terms = |name: &str, changes: &[(&str, Value)]| {
+        let mut terms = json!({
+            "external_id": format!("{name}-work"), "client": "globex", "pricing_mode": "package", "currency": "usd",
+            "package_fee": "100.00", "package_fee_schedule": "monthly", "starts_on": format!("{month}-01"), "signed": true,
+        });
+        for (key, value) in changes {
+            terms[*key] = value.clone();
+        }
+        terms
+    };
+    let mut document = acme::document(&["globex"]);
+    document["users"] = json!([{ "external_id": "ann", "firm": "acme", "name": "Ann", "role": "admin" }]);
+    document["clients"][0]["autopay"] = json!({ "enabled": false });
+    document["engagements"] = json!([
+        terms("signed", &[]),
+        terms("unsigned", &[("signed", json!(false))]),
+        terms("later", &[("starts_on", json!("2099-01-15"))]),
+        {
+            "external_id": "hours-work", "client": "globex", "pricing_mode": "hourly", "currency": "usd", "hourly_rate": "100",
+            "starts_on": "2020-01-01", "signed": true,
+        },
+    ]);
+    document["time_entries"] = json!([{ "external_id": "t1", "engagement": "hours-work", "worker": "w1", "worked_on": "2020-01-05",
+                                        "minutes": 90, "state": "approved", "approved_by": "ann" }]);
+    world.import(&document).await;
+    let ask_invoice = async |name: &str, period: &str| {
+        let answer = ask(&world, &["why-not", "invoice", &format!("{name}-work"), period]).await;
+        let code = answer["reason_code"].as_str().unwrap().to_owned();
+        assert_has_text(&code);
+        assert!(!answer["do"].as_array().unwrap().is_empty(), "{answer}");
+        assert!(!answer["evidence"].as_array().unwrap().is_empty(), "{answer}");
+        (code, answer)
+    };
+    for (name, period, code) in [
+        ("signed", month, "invoice_due"),
+        ("signed", &today, "invoice_due"),
+        ("signed", "2019-12", "before_start"),
+        ("signed", "2098-12", "not_due"),
+        ("unsigned", month, "not_signed"),
+        ("later", "2099-01", "not_started"),
+        ("hours", month, "billed_on_demand"),
+    ] {
+        assert_eq!(ask_invoice(name, period).await.0, code, "{name} {period}");
+    }
+    for _ in 0..3 {
+        world.json(&["generate-package-invoices"]).await;
+    }
+    let (code, answer) = ask_invoice("signed", month).await;
+    let number = world.texts("select number from invoices").await.remove(0);
+    assert_eq!(code, "already_billed");
+    assert!(answer["verdict"].as_str().unwrap().contains(&number), "{answer}");
+    let decided = "select e.external_id || ' ' || d.reason_code || ' ' || d.times from decisions d join engagements e on e.id = d.subject_id
+                    where d.kind = 'generate_package' order by 1";
+    assert_eq!(
+        world.texts(decided).await,
+        [
+            "later-work not_started 3",
+            "signed-work due 1",
+            "unsigned-work not_signed 3"
+        ]
+    );
+    let (_, answer) = ask_invoice("unsigned", month).await;
+    assert_eq!(answer["checked"]["decided"]["times"], 3);
+    assert!(answer["since"].is_string(), "{answer}");
+
+    world
+        .json(&["invoice", "void", &number, "--reason", "wrong fee"])
+        .await;
+    assert_eq!(ask_invoice("signed", month).await.0, "period_of_void_invoice");
+    world
+        .json(&["invoice", "reissue", &number, "--reason", "wrong fee"])
+        .await;
+    assert_eq!(ask_invoice("signed", month).await.0, "invoice_due");
+    for (args, code) in [
+        (["why-not", "invoice", "signed-work", "May"], 2),
+        (["why-not", "invoice", "nobody", "2026-05"], 1),
+    ] {
+        let refused = world.cli(&args).await;
+        assert_eq!(refused.code, code, "{refused}");
+    }
+
+    // Whatever else has an id is explained by it too.
+    world
+        .json(&[
+            "credit",
+            "issue",
+            "globex",
+            "--amount",
+            "5.00",
+            "--reason",
+            "late",
+            "--source",
+            "promotional",
+            "--by",
+            "ann",
+        ])
+        .await;
+    let lot = world.texts("select id::text from credit_lots").await.remove(0);
+    let engagement = world
+        .texts("select id::text from engagements where external_id = 'signed-work'")
+        .await
+        .remove(0);
+    for (id, question) in [
+        ("signed-work", "explain engagement"),
+        (engagement.as_str(), "explain engagement"),
+        ("hours-work", "explain engagement"),
+        ("t1", "explain time entry"),
+        (&lot, "explain credit"),
+        ("ann", "explain user"),
+        ("globex", "explain client"),
+        (&number, "explain invoice"),
+    ] {
+        let answer = ask(&world, &["explain", id]).await;
+        assert_eq!(answer["question"], question, "{answer}");
+        assert!(!answer["evidence"].as_array().unwrap().is_empty(), "{answer}");
+    }
+}

@@ -7,11 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::{
     domain::{
-        generate::{
-            Approval, EngagementFacts, EngagementStatus, Hours, PlanItem, Planned, PricingMode, plan,
-        },
+        generate::{Approval, PlanItem, Planned, PricingMode, plan},
         import::LineKind,
-        period::{Fee, Period, Terms},
+        period::{Fee, Period},
     },
     ids::{EngagementId, InvoiceId},
     store::{
@@ -172,7 +170,7 @@ async fn unbilled_time(
 ) -> store::Result<HashMap<EngagementId, Vec<Billable>>> {
     let engagements: Vec<EngagementId> = rows
         .iter()
-        .filter(|row| row.pricing_mode != PricingMode::Package.as_str() && row.status != "draft")
+        .filter(|row| row.bills_time())
         .map(|row| row.id)
         .collect();
     let mut by_engagement: HashMap<EngagementId, Vec<Billable>> = HashMap::new();
@@ -211,7 +209,9 @@ impl Wanted {
         as_of: NaiveDate,
         approval: Approval,
     ) -> store::Result<()> {
-        let facts = self.facts(row, time, firm)?;
+        let planned = self.planned.get(&row.lineage).into_iter().flatten();
+        let of_others = planned.filter(|p| p.0 != row.id).map(|p| (p.1, p.2));
+        let facts = row.facts(time, firm, of_others)?;
         let plan = plan(&facts, as_of, approval);
         let predicates = json!(plan.predicates);
         for planned in plan.planned {
@@ -266,42 +266,6 @@ impl Wanted {
             }
         }
         Ok(())
-    }
-
-    fn facts(
-        &self,
-        row: &EngagementRow,
-        time: &[Billable],
-        firm: &FirmContext,
-    ) -> store::Result<EngagementFacts> {
-        let word = |unknown: shared::domain::words::UnknownWord| store::Error::corrupt(unknown);
-        let mut lineage_billed = row.lineage_billed.clone();
-        let planned = self.planned.get(&row.lineage).into_iter().flatten();
-        lineage_billed.extend(planned.filter(|p| p.0 != row.id).map(|p| (p.1, p.2)));
-        Ok(EngagementFacts {
-            terms: Terms {
-                cadence: row.cadence.parse().map_err(word)?,
-                anchor: row.anchor.parse().map_err(word)?,
-                proration: row.proration.parse().map_err(word)?,
-                starts_on: row.starts_on,
-                ends_on: row.ends_on,
-                fee: row.fee,
-            },
-            mode: row.pricing_mode.parse().map_err(word)?,
-            hours: time
-                .iter()
-                .map(|entry| Hours {
-                    worked_on: entry.worked_on,
-                    amount: entry.amount,
-                })
-                .collect(),
-            status: row.status.parse::<EngagementStatus>().map_err(word)?,
-            signed: row.status != "draft",
-            client_parked: row.client_parked,
-            firm_invoicing_paused: firm.paused,
-            billed: row.billed.clone(),
-            lineage_billed,
-        })
     }
 
     /// What came of it: a period that somebody else billed in between is skipped, not an error.

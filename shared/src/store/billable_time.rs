@@ -96,7 +96,32 @@ pub async fn lock_billable(
     )
     .fetch_all(&mut *conn)
     .await?;
-    if locked.is_empty() {
+    read(conn, firm, &locked).await
+}
+
+/// What may be invoiced of these engagements, by day worked, and nothing locked.
+///
+/// # Errors
+/// When the database is away.
+pub async fn billable(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    engagements: &[EngagementId],
+) -> Result<Vec<Billable>> {
+    let engagements: Vec<Uuid> = engagements.iter().map(|id| id.0).collect();
+    let approved = sqlx::query_scalar!(
+        "select id from time_entries where firm_id = $1 and engagement_id = any($2) and state = 'approved'",
+        firm.0,
+        &engagements
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    read(conn, firm, &approved).await
+}
+
+/// Those of these entries that may be invoiced.
+async fn read(conn: &mut PgConnection, firm: FirmId, entries: &[Uuid]) -> Result<Vec<Billable>> {
+    if entries.is_empty() {
         return Ok(Vec::new());
     }
     let rows = sqlx::query!(
@@ -108,7 +133,7 @@ pub async fn lock_billable(
                               where l.firm_id = t.firm_id and l.time_entry_id = t.id and l.released_at is null)
            order by t.worked_on, t.id"#,
         firm.0,
-        &locked
+        entries
     )
     .fetch_all(conn)
     .await?;

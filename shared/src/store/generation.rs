@@ -9,11 +9,16 @@ use uuid::Uuid;
 
 use super::{
     audit::{Actor, By, Cause},
+    billable_time::Billable,
     error::{Error, Result},
     issuing::{self, Draft},
 };
 use crate::{
     currency::Currency,
+    domain::{
+        generate::{EngagementFacts, EngagementStatus, Hours, PricingMode},
+        period::Terms,
+    },
     ids::{ClientId, EngagementId, FirmId, InvoiceId, JobId},
     money::Money,
 };
@@ -95,6 +100,58 @@ pub struct EngagementRow {
     pub lineage_billed: Vec<(NaiveDate, NaiveDate)>,
 }
 
+impl EngagementRow {
+    /// As the plan sees it, with approved time that is on no invoice, and with what the run at hand has planned already for
+    /// other versions of it.
+    ///
+    /// # Errors
+    /// When the row has a word that is none of ours.
+    pub fn facts(
+        &self,
+        time: &[Billable],
+        firm: &FirmContext,
+        planned: impl IntoIterator<Item = (NaiveDate, NaiveDate)>,
+    ) -> Result<EngagementFacts> {
+        let mut lineage_billed = self.lineage_billed.clone();
+        lineage_billed.extend(planned);
+        Ok(EngagementFacts {
+            terms: Terms {
+                cadence: self.cadence.parse().map_err(Error::corrupt)?,
+                anchor: self.anchor.parse().map_err(Error::corrupt)?,
+                proration: self.proration.parse().map_err(Error::corrupt)?,
+                starts_on: self.starts_on,
+                ends_on: self.ends_on,
+                fee: self.fee,
+            },
+            mode: self.pricing_mode.parse().map_err(Error::corrupt)?,
+            hours: time
+                .iter()
+                .map(|entry| Hours {
+                    worked_on: entry.worked_on,
+                    amount: entry.amount,
+                })
+                .collect(),
+            status: self.status.parse::<EngagementStatus>().map_err(Error::corrupt)?,
+            signed: self.is_signed(),
+            client_parked: self.client_parked,
+            firm_invoicing_paused: firm.paused,
+            billed: self.billed.clone(),
+            lineage_billed,
+        })
+    }
+
+    /// Whether it has been signed: a draft binds nobody.
+    fn is_signed(&self) -> bool {
+        self.status != EngagementStatus::Draft.as_str()
+    }
+
+    /// Whether time that is worked for it is billed.
+    #[must_use]
+    pub fn bills_time(&self) -> bool {
+        self.pricing_mode != PricingMode::Package.as_str() && self.is_signed()
+    }
+}
+
 /// The next engagements that are billed on a cadence, by id, locked against a change of their terms until the transaction ends.
 ///
 /// # Errors
@@ -105,16 +162,48 @@ pub async fn engagements_after(
     after: Option<EngagementId>,
     most: i64,
 ) -> Result<Vec<EngagementRow>> {
+    let ids = sqlx::query_scalar!(
+        "select id from engagements
+          where firm_id = $1 and id > $2 and cadence is not null and status <> 'canceled'
+          order by id limit $3 for share",
+        firm.0,
+        after.map_or(Uuid::nil(), |id| id.0),
+        most
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    read(conn, firm, &ids).await
+}
+
+/// An engagement with all its versions that are billed on a cadence, by id, and nothing locked.
+///
+/// # Errors
+/// When the database is away.
+pub async fn versions_of(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    engagement: EngagementId,
+) -> Result<Vec<EngagementRow>> {
+    let ids = sqlx::query_scalar!(
+        "select v.id from engagements e join engagements v on v.firm_id = e.firm_id and v.lineage_id = e.lineage_id
+          where e.firm_id = $1 and e.id = $2 and v.cadence is not null and (v.status <> 'canceled' or v.id = e.id)",
+        firm.0,
+        engagement.0
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    read(conn, firm, &ids).await
+}
+
+async fn read(conn: &mut PgConnection, firm: FirmId, ids: &[Uuid]) -> Result<Vec<EngagementRow>> {
     let rows = sqlx::query!(
         r#"select e.id, coalesce(e.external_id, e.id::text) as "label!", e.client_id, e.lineage_id, e.pricing_mode, e.status,
                   e.currency::text as "currency!", coalesce(e.package_fee_minor, 0) as "fee!", e.cadence as "cadence!", e.period_anchor, e.proration,
                   e.starts_on, e.ends_on, cl.autopay_enabled, cl.parked_reason is not null as "client_parked!"
            from engagements e join clients cl on cl.firm_id = e.firm_id and cl.id = e.client_id
-           where e.firm_id = $1 and e.id > $2 and e.cadence is not null and e.status <> 'canceled'
-           order by e.id limit $3 for share of e"#,
+           where e.firm_id = $1 and e.id = any($2) order by e.id"#,
         firm.0,
-        after.map_or(Uuid::nil(), |id| id.0),
-        most
+        ids
     )
     .fetch_all(&mut *conn)
     .await?;

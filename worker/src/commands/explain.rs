@@ -4,8 +4,8 @@
 
 use chrono::{DateTime, Utc};
 use shared::{
-    domain::explain::{self, Answer, to_text},
-    ids::{AlertId, AttemptId, ClientId, FirmId, InvoiceId, JobId},
+    domain::explain::{self, Answer, AskedPeriod, to_text},
+    ids::{AlertId, AttemptId, ClientId, EngagementId, FirmId, InvoiceId, JobId},
     store::{
         self, Db,
         explain::{self as rows, Thing},
@@ -14,13 +14,17 @@ use shared::{
 };
 use uuid::Uuid;
 
-use super::{clock::parse_time, find::find_invoice, open_db};
+use super::{
+    clock::parse_time,
+    find::{find_engagement, find_invoice},
+    open_db,
+};
 use crate::output::{Detail, Exit, Failure, Format};
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
 pub struct ExplainArgs {
-    /// An invoice, client, attempt, time entry, credit, journal, alert or job by any of its ids; or Stripe's id of an intent, charge,
+    /// An invoice, client, engagement, attempt, time entry, credit, journal, alert or job by any of its ids; or Stripe's id of an intent, charge,
     /// refund, dispute or event.
     id: String,
     #[command(flatten)]
@@ -43,6 +47,20 @@ enum WhyNotCommand {
     Charge {
         /// UUID, number, external_id, or the Stripe id of anything that happened to it.
         invoice: String,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Why was this engagement not invoiced for this period?
+    #[command(after_help = "Examples:
+  quittance why-not invoice globex-retainer 2026-05
+  quittance why-not invoice globex-retainer 2026-05-17 --json
+
+A month means the period that begins in it, or else the one that its first day lies in.")]
+    Invoice {
+        /// UUID or external_id of an engagement.
+        engagement: String,
+        /// A month (2026-05), or a day in the period (2026-05-17).
+        period: AskedPeriod,
         #[command(flatten)]
         how: How,
     },
@@ -94,7 +112,28 @@ pub async fn why_not(args: WhyNotArgs, out: Format) -> Result<Exit, Failure> {
             let answer = explain::why_not_charge(&facts, how.as_of(&db).await?);
             how.show(&answer, out)
         }
+        WhyNotCommand::Invoice {
+            engagement,
+            period,
+            how,
+        } => {
+            let as_of = how.as_of(&db).await?;
+            let (firm, id) = find_engagement(&db, &engagement).await?;
+            let facts = engagement_facts(&db, firm, id, as_of).await?;
+            how.show(&explain::why_not_invoice(&facts, period, as_of), out)
+        }
     }
+}
+
+async fn engagement_facts(
+    db: &Db,
+    firm: FirmId,
+    id: EngagementId,
+    as_of: DateTime<Utc>,
+) -> Result<explain::BillingFacts, Failure> {
+    let mut tx = db.firm(firm).await?;
+    let facts = rows::engagement(&mut tx, firm, id, as_of).await?;
+    facts.ok_or_else(|| Failure::not_found(format!("there is no engagement {id}")))
 }
 
 /// Runs `next`.
@@ -189,6 +228,15 @@ async fn of_found(db: &Db, id: &str, found: Thing, as_of: DateTime<Utc>) -> Resu
             let client = rows::client(&mut tx, firm, client).await?;
             return Ok(explain::client(&client.ok_or_else(gone)?, as_of));
         }
+        "user" => {
+            let user = rows::user(&mut tx, firm, found.id).await?;
+            return Ok(explain::user(&user.ok_or_else(gone)?));
+        }
+        "engagement" => {
+            drop(tx);
+            let facts = engagement_facts(db, firm, EngagementId(found.id), as_of).await?;
+            return Ok(explain::engagement(&facts, as_of));
+        }
         "journal" => {
             let journal = rows::journal(&mut tx, firm, found.id).await?;
             return Ok(explain::journal(&journal.ok_or_else(gone)?));
@@ -203,7 +251,9 @@ async fn of_found(db: &Db, id: &str, found: Thing, as_of: DateTime<Utc>) -> Resu
         }
         "invoice" => Some(InvoiceId(found.id)),
         "attempt" | "cycle" => rows::invoice_of_attempt(&mut tx, firm, AttemptId(found.id)).await?,
-        "payment_intent" | "charge" | "refund" | "dispute" => resolve::invoice_of(&mut tx, firm, id).await?,
+        "payment_intent" | "charge" | "payment" | "refund" | "dispute" => {
+            resolve::invoice_of(&mut tx, firm, id).await?
+        }
         other => {
             let message = format!(
                 "a {} is not explained: ask about one of its clients or invoices",
@@ -239,6 +289,10 @@ fn of_invoice(facts: &explain::InvoiceFacts, id: &str, found: &Thing, as_of: Dat
                 tried.map(|a| explain::attempt(facts, a))
             })
         }
+        "payment" => {
+            let paid = facts.payments.iter().find(|p| p.id == uuid);
+            paid.map(|p| explain::payment(facts, p))
+        }
         "refund" => {
             let refund = facts
                 .refunds
@@ -249,7 +303,7 @@ fn of_invoice(facts: &explain::InvoiceFacts, id: &str, found: &Thing, as_of: Dat
         "dispute" => facts
             .disputes
             .iter()
-            .find(|d| d.id == id)
+            .find(|d| d.id == id || d.uuid == uuid)
             .map(|d| explain::dispute(facts, d)),
         _ => None,
     };

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::{
     domain::{
         collection::{AttemptState, ChargeFacts, CycleState, Trigger},
+        generate::EngagementFacts,
         retry_policy::RetryPolicy,
     },
     money::Money,
@@ -122,6 +123,8 @@ pub struct AttemptFacts {
 /// Money that arrived.
 #[derive(Clone, Debug)]
 pub struct PaymentFacts {
+    /// Our id.
+    pub id: String,
     /// Its charge at Stripe, or the reference of a payment from elsewhere.
     pub reference: String,
     /// `stripe` or `external`.
@@ -164,6 +167,8 @@ pub struct RefundFacts {
 pub struct DisputeFacts {
     /// Stripe's id.
     pub id: String,
+    /// Ours.
+    pub uuid: String,
     /// Inquiry or chargeback.
     pub kind: String,
     /// Stripe's word.
@@ -410,6 +415,23 @@ pub struct TimeFacts {
     pub audit: Vec<AuditFacts>,
 }
 
+/// A user of a firm.
+#[derive(Clone, Debug)]
+pub struct UserFacts {
+    /// Our id.
+    pub id: String,
+    /// `external_id`, else UUID: what the books call it.
+    pub label: String,
+    /// The name.
+    pub name: String,
+    /// What it may do.
+    pub role: String,
+    /// The client that a portal user belongs to.
+    pub client: Option<String>,
+    /// What it did and what was done to it, the latest first.
+    pub audit: Vec<AuditFacts>,
+}
+
 /// An alert.
 #[derive(Clone, Debug)]
 pub struct AlertFacts {
@@ -462,4 +484,69 @@ pub struct LotFacts {
     pub applications: Vec<(String, Money, DateTime<Utc>, bool)>,
     /// What expired, and when.
     pub expired: Vec<(Money, DateTime<Utc>)>,
+}
+
+/// An engagement as far as its invoices go.
+#[derive(Clone, Debug)]
+pub struct BillingFacts {
+    /// Its id.
+    pub id: String,
+    /// `external_id`, else UUID.
+    pub label: String,
+    /// Whose, the same.
+    pub client: String,
+    /// The firm, the same.
+    pub firm: String,
+    /// Where it stands.
+    pub status: String,
+    /// Its terms in words.
+    pub words: String,
+    /// Where the firm is.
+    pub timezone: String,
+    /// The date there.
+    pub today: NaiveDate,
+    /// What the generation job knows of it; nothing where it is not billed on a schedule.
+    pub terms: Option<EngagementFacts>,
+    /// What was billed of it, the earliest first.
+    pub billed: Vec<BilledPeriod>,
+    /// What was billed of other versions of it, with their labels.
+    pub siblings: Vec<(String, BilledPeriod)>,
+    /// Time that is not ready to be billed.
+    pub waiting: Vec<WaitingTime>,
+    /// What the generation job decided about it, the latest first.
+    pub decisions: Vec<DecisionFacts>,
+    /// The firm's last generation.
+    pub run: Option<JobFacts>,
+    /// What happened to it, the latest first.
+    pub audit: Vec<AuditFacts>,
+}
+
+/// A period that was billed.
+#[derive(Clone, Debug)]
+pub struct BilledPeriod {
+    /// First day.
+    pub start: NaiveDate,
+    /// First day after it.
+    pub end: NaiveDate,
+    /// The number of the invoice, else its UUID.
+    pub invoice: String,
+    /// Where its document stands.
+    pub doc_state: String,
+    /// What it came to.
+    pub total: Money,
+    /// When it was issued.
+    pub issued_at: Option<DateTime<Utc>>,
+    /// When it was given free to be billed again, and why.
+    pub released: Option<(DateTime<Utc>, String)>,
+}
+
+/// Time that is not ready to be billed, by day.
+#[derive(Clone, Debug)]
+pub struct WaitingTime {
+    /// On which day it was worked.
+    pub worked_on: NaiveDate,
+    /// `approval`, or `client` for the client's.
+    pub waits_for: String,
+    /// How many entries.
+    pub entries: i64,
 }

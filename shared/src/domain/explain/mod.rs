@@ -10,6 +10,9 @@ mod facts;
 mod invoice;
 mod money;
 mod parties;
+#[cfg(test)]
+mod period_tests;
+mod periods;
 pub mod reasons;
 #[cfg(test)]
 mod tests;
@@ -19,11 +22,12 @@ pub use answer::{Answer, Checked, Link, Subject};
 pub use charge::{next, standing, why_not_charge};
 pub use events::{alert, event, job};
 pub use facts::{
-    AlertFacts, AttemptFacts, AuditFacts, CardFacts, ClientFacts, CycleFacts, DecisionFacts, DisputeFacts,
-    EventFacts, InvoiceFacts, JobFacts, JournalFacts, LineFacts, LotFacts, Movement, Origin, Pause,
-    PaymentFacts, RefundFacts, TimeFacts,
+    AlertFacts, AttemptFacts, AuditFacts, BilledPeriod, BillingFacts, CardFacts, ClientFacts, CycleFacts,
+    DecisionFacts, DisputeFacts, EventFacts, InvoiceFacts, JobFacts, JournalFacts, LineFacts, LotFacts,
+    Movement, Origin, Pause, PaymentFacts, RefundFacts, TimeFacts, UserFacts, WaitingTime,
 };
 pub use invoice::{attempt, dispute, intent, invoice, payment, refund};
 pub use money::{credit_lot, journal};
-pub use parties::{client, time_entry};
+pub use parties::{client, time_entry, user};
+pub use periods::{AskedPeriod, NoInvoice, NoPeriod, engagement, why_not_invoice};
 pub use text::to_text;

@@ -5,7 +5,7 @@ use super::{
     answer::{Answer, Link},
     charge::{ends_a_pause, evidence, standing},
     events::effect,
-    facts::{ClientFacts, TimeFacts},
+    facts::{ClientFacts, TimeFacts, UserFacts},
     invoice::of,
     reasons,
     text::time,
@@ -100,4 +100,26 @@ pub fn time_entry(facts: &TimeFacts) -> Answer {
         .iter()
         .map(|(by, at)| format!("approved by {by} on {}", time(*at)));
     answer.evidence(stamp).evidence(evidence(&facts.audit))
+}
+
+/// `explain USER`: what somebody may do, and what he did.
+#[must_use]
+pub fn user(facts: &UserFacts) -> Answer {
+    let whose = facts
+        .client
+        .as_ref()
+        .map_or_else(String::new, |client| format!(" of client {client}"));
+    let verdict = format!("{}{whose}: {}", facts.role, facts.name);
+    let mut answer = Answer::new("explain", &of("user", &facts.label), verdict);
+    answer.since = facts.audit.first().map(|entry| entry.at);
+    answer
+        .chain([Link::new(
+            "user",
+            format!("{}, called {} in the books", facts.name, facts.label),
+        )
+        .id(&facts.id)])
+        .chain(facts.audit.iter().map(effect))
+        .remedy(format!("quittance audit list --subject {}", facts.label))
+        .evidence(evidence(&facts.audit))
+        .evidence([format!("user {}", facts.id)])
 }

@@ -370,12 +370,39 @@ pub const REASONS: &[Reason] = &[
     reason(
         "catch_up_needs_approval",
         "more periods are behind than may be billed without approval",
-        &["quittance generate-package-invoices --firm-id {firm} --dry-run"],
+        &[
+            "quittance generate-package-invoices --firm-id {firm} --catch-up --dry-run",
+            "quittance generate-package-invoices --firm-id {firm} --catch-up",
+        ],
     ),
     reason(
         "renewal_overlap_needs_choice",
         "another engagement of the same lineage has billed days of this period",
         &["decide which of the two bills them: end one of them, or bill by day (proration: daily)"],
+    ),
+    reason(
+        "invoice_due",
+        "it is due, and the next run invoices it",
+        &[
+            "quittance generate-package-invoices --firm-id {firm}",
+            "quittance doctor",
+        ],
+    ),
+    reason(
+        "period_of_void_invoice",
+        "the invoice that billed it is void, and still holds the period",
+        &["quittance invoice reissue {invoice} --reason R"],
+    ),
+    reason("before_start", "it lies before the engagement begins", NOTHING),
+    reason(
+        "after_end",
+        "it lies after the last day that the engagement bills",
+        &["quittance engagement renew {engagement} --ends-on D"],
+    ),
+    reason(
+        "billed_on_demand",
+        "the engagement has no schedule: its hours are invoiced when somebody asks for it",
+        &["quittance invoice create --engagement {engagement}"],
     ),
     reason(
         "no_approved_time",

@@ -220,6 +220,7 @@ fn disputed() -> InvoiceFacts {
     facts.payments = vec![paid()];
     facts.disputes = vec![DisputeFacts {
         id: "dp_1".into(),
+        uuid: "00000000-0000-7000-8000-0000000000d0".into(),
         kind: "chargeback".into(),
         status: "needs_response".into(),
         reason: Some("fraudulent".into()),
@@ -241,6 +242,7 @@ fn disputed() -> InvoiceFacts {
 
 fn paid() -> PaymentFacts {
     PaymentFacts {
+        id: "00000000-0000-7000-8000-000000000070".into(),
         reference: "ch_0".into(),
         method: "stripe".into(),
         intent: Some("pi_1".into()),
@@ -306,7 +308,7 @@ fn above_limit() -> InvoiceFacts {
     facts
 }
 
-fn both(answer: &Answer) -> String {
+pub(super) fn both(answer: &Answer) -> String {
     format!(
         "{}\n{}\n",
         to_text(answer, 20),
@@ -486,6 +488,15 @@ fn p10_explain_tells_of_clients_records_time_and_credit() {
         audit: Vec::new(),
     };
     insta::assert_snapshot!("explain_time_entry", both(&time_entry(&worked)));
+    let ann = UserFacts {
+        id: "00000000-0000-7000-8000-0000000000f0".into(),
+        label: "ann".into(),
+        name: "Ann".into(),
+        role: "admin".into(),
+        client: None,
+        audit: vec![audited(7, "invoice.voided", "ann")],
+    };
+    insta::assert_snapshot!("explain_user", both(&user(&ann)));
     let lot = LotFacts {
         id: "00000000-0000-7000-8000-000000000010".into(),
         client: "globex".into(),
@@ -630,6 +641,7 @@ const NO_REASONS: &[&str] = &[
 fn codes() -> BTreeSet<String> {
     let mut codes: BTreeSet<String> = BTreeSet::new();
     codes.extend(CycleState::ALL.iter().map(|state| state.as_str().to_owned()));
+    codes.extend(NoInvoice::ALL.iter().map(|reason| reason.as_str().to_owned()));
     codes.extend(DocState::ALL.iter().map(|state| state.as_str().to_owned()));
     codes.extend(SkipReason::ALL.iter().map(|reason| reason.as_str().to_owned()));
     codes.extend(

@@ -49,6 +49,26 @@ pub(super) async fn of_cause(conn: &mut PgConnection, firm: FirmId, cause: &str)
     .await?)
 }
 
+/// What a user did, by the name that the books have of it, and what was done to it, the latest first.
+pub(super) async fn of_person(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    id: Uuid,
+    label: &str,
+) -> Result<Vec<AuditFacts>> {
+    Ok(sqlx::query_as!(
+        AuditFacts,
+        r#"select id, at, action, coalesce(actor_id, actor_kind) as "actor!", subject_kind as subject, cause_kind, cause_id, meta
+           from audit_events where firm_id = $1 and (subject_id = $2 or actor_id in ($2::text, $3)) order by id desc limit $4"#,
+        firm.0,
+        id,
+        label,
+        MOST
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
 /// What jobs decided about something, the latest first.
 pub(super) async fn decisions(
     conn: &mut PgConnection,

@@ -8,7 +8,7 @@ use super::{
     invoices,
 };
 use crate::{
-    domain::explain::{ClientFacts, TimeFacts},
+    domain::explain::{ClientFacts, TimeFacts, UserFacts},
     ids::{ClientId, FirmId, InvoiceId},
     store::error::Result,
 };
@@ -121,4 +121,29 @@ pub async fn client_of_card(conn: &mut PgConnection, firm: FirmId, card: Uuid) -
     .fetch_optional(conn)
     .await?;
     Ok(client.map(ClientId))
+}
+
+/// Reads a user with what it did; `None` when this firm has none such.
+///
+/// # Errors
+/// When the database is away.
+pub async fn user(conn: &mut PgConnection, firm: FirmId, id: Uuid) -> Result<Option<UserFacts>> {
+    let row = sqlx::query!(
+        r#"select coalesce(u.external_id, u.id::text) as "label!", u.name, u.role, coalesce(c.external_id, c.id::text) as client
+           from users u left join clients c on c.firm_id = u.firm_id and c.id = u.client_id
+           where u.firm_id = $1 and u.id = $2"#,
+        firm.0,
+        id
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(UserFacts {
+        id: id.to_string(),
+        audit: audit::of_person(conn, firm, id, &row.label).await?,
+        label: row.label,
+        name: row.name,
+        role: row.role,
+        client: row.client,
+    }))
 }

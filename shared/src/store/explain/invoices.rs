@@ -178,7 +178,7 @@ async fn attempts(conn: &mut PgConnection, firm: FirmId, id: InvoiceId) -> Resul
 
 async fn payments(conn: &mut PgConnection, firm: FirmId, id: InvoiceId) -> Result<Vec<PaymentFacts>> {
     let rows = sqlx::query!(
-        r#"select coalesce(stripe_charge_id, external_ref, id::text) as "reference!", method, stripe_payment_intent_id, amount_minor,
+        r#"select id, coalesce(stripe_charge_id, external_ref, id::text) as "reference!", method, stripe_payment_intent_id, amount_minor,
                   currency::text as "currency!", received_at, cause
            from payments where firm_id = $1 and invoice_id = $2 order by received_at, id"#,
         firm.0,
@@ -189,6 +189,7 @@ async fn payments(conn: &mut PgConnection, firm: FirmId, id: InvoiceId) -> Resul
     rows.into_iter()
         .map(|r| {
             Ok(PaymentFacts {
+                id: r.id.to_string(),
                 reference: r.reference,
                 method: r.method,
                 intent: r.stripe_payment_intent_id,
@@ -247,6 +248,7 @@ async fn disputes(conn: &mut PgConnection, firm: FirmId, id: InvoiceId) -> Resul
         disputes.push(DisputeFacts {
             movements: movements(conn, firm, r.id).await?,
             id: r.stripe_dispute_id,
+            uuid: r.id.to_string(),
             kind: r.kind,
             status: r.stripe_status,
             reason: r.reason,
