@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use serde_json::{Value, json};
-use tests::world::{self, World, WorldOptions};
+use sqlx::PgPool;
+use tests::world::{self, Login, World, WorldOptions};
 
 use crate::{
     acme::{self, Autopay},
@@ -214,6 +215,121 @@ async fn b23_what_only_a_person_can_settle_is_told_once() {
         json!([first["firm"], first["related_data"]["event"]]),
         json!([null, foreign["id"]])
     );
+}
+
+/// B-09: a payment that was given back and is disputed all the same has one alert, which says what to do about it.
+#[tokio::test]
+async fn b09_a_refunded_payment_that_is_disputed_says_so_in_its_alert() {
+    let world = World::start(WorldOptions::default()).await;
+    let payer = Payer::of("firm", "refunded");
+    cast::enter(&world, std::slice::from_ref(&payer), &[]).await;
+    world.settle().await;
+    let intent = payer.intent(&world).await;
+    let order = json!({ "payment_intent": intent, "amount": 100 });
+    world.sim.post("/refunds", order).await.unwrap();
+    world.settle().await;
+    let order = json!({ "payment_intent": intent, "kind": "chargeback" });
+    world.sim.post("/disputes", order).await.unwrap();
+    world.settle().await;
+    let shown = world.json(&["alert", "list"]).await;
+    let shown = shown["data"].as_array().unwrap();
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    assert_eq!(shown[0]["title"], "A payment that was given back is disputed");
+    assert_eq!(shown[0]["related_data"]["refunded_before"], true);
+    assert_eq!(alerts(&world, "true").await, ["DISPUTE_OPENED critical open 1"]);
+}
+
+/// R074: automatic payment that stops by itself is told once per client, and settled when it goes on; not where the firm does
+/// not want it.
+#[tokio::test]
+async fn r074_a_pause_for_fraud_is_told_until_it_ends_and_can_be_switched_off() {
+    let world = World::start(WorldOptions::default()).await;
+    let payers = [Payer::of("wary", "paused"), Payer::of("calm", "charged")];
+    let mut firms = cast::document(&payers)["firms"].take();
+    for firm in firms.as_array_mut().unwrap() {
+        firm["pause_client_on_fraud"] = (firm["external_id"] == "wary").into();
+    }
+    world.import(&json!({ "firms": firms })).await;
+    cast::enter(&world, &payers, &[]).await;
+    world.settle().await;
+    for payer in &payers {
+        let order = json!({ "payment_intent": payer.intent(&world).await, "kind": "chargeback", "reason": "fraudulent" });
+        world.sim.post("/disputes", order).await.unwrap();
+    }
+    world.settle().await;
+    let paused = "select external_id from clients where autopay_paused_at is not null";
+    assert_eq!(world.texts(paused).await, ["paused"]);
+    let of_pauses = "dedupe_key like 'client\\_paused:%'";
+    assert_eq!(alerts(&world, of_pauses).await, ["SYSTEM_ERROR warning open 1"]);
+    world.json(&["resume", "autopay", "--client-id", "paused"]).await;
+    assert_eq!(
+        alerts(&world, of_pauses).await,
+        ["SYSTEM_ERROR warning settled 1"]
+    );
+}
+
+/// Jobs of one kind that are given up are one alert of their firm, which ends when none of them is left; the workers' own login
+/// may write it.
+#[tokio::test]
+async fn b23_jobs_that_are_given_up_are_one_alert_until_none_is_left() {
+    let world = World::start(WorldOptions {
+        workers: 0,
+        ..WorldOptions::default()
+    })
+    .await;
+    let payers = ["one", "two"].map(|name| Payer::of("firm", name));
+    cast::enter(&world, &payers, &[]).await;
+    let worker = PgPool::connect(&world.database_url(Login::Worker)).await.unwrap();
+    let set = async |change: &str, kind: &str| {
+        let sql = format!(
+            "update jobs set {change} where id = (select id from jobs where kind = '{kind}' and state <> 'completed' order by state <> 'discarded', seq limit 1)"
+        );
+        let done = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .execute(&worker)
+            .await
+            .unwrap();
+        assert_eq!(done.rows_affected(), 1, "{change}");
+    };
+    let of_jobs = "alert_type = 'SYSTEM_ERROR'";
+    let give_up = "state = 'discarded', finished_at = app.now(), last_error = 'no'";
+    for id in world
+        .texts("select id::text from jobs where kind = 'collect_invoice'")
+        .await
+    {
+        let sql = format!("update jobs set {give_up} where id = '{id}'");
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .execute(&worker)
+            .await
+            .unwrap();
+    }
+    assert_eq!(alerts(&world, of_jobs).await, ["SYSTEM_ERROR critical open 2"]);
+    let shown = world.json(&["alert", "list", "--firm-id", "firm"]).await;
+    assert_eq!(shown["data"][0]["related_data"]["kind"], "collect_invoice");
+    let again = "state = 'available', finished_at = null";
+    set(again, "collect_invoice").await;
+    assert_eq!(alerts(&world, of_jobs).await, ["SYSTEM_ERROR critical open 2"]);
+    set(again, "collect_invoice").await;
+    assert_eq!(alerts(&world, of_jobs).await, ["SYSTEM_ERROR critical settled 2"]);
+}
+
+/// A schedule that nobody fired for hours is told when somebody does at last, and settled when it fires in time again.
+#[tokio::test]
+async fn a_schedule_that_fired_late_is_told_until_it_fires_in_time() {
+    let world = World::start(WorldOptions::default()).await;
+    world.settle().await;
+    let late = "dedupe_key = 'schedule_late:sweep_due_charges'";
+    for change in [
+        "update clock set changed_at = changed_at - interval '3 hours' returning 'x'",
+        "update schedules set watermark_at = watermark_at - interval '2 hours' where name = 'sweep_due_charges' returning name",
+    ] {
+        world.texts(change).await;
+    }
+    let told = format!("select count(*) from alerts where {late}");
+    world.until(&told, 1, std::time::Duration::from_secs(30)).await;
+    assert_eq!(alerts(&world, late).await, ["SYSTEM_ERROR critical open 1"]);
+    world.advance("10m").await;
+    let settled = format!("select count(*) from alerts where {late} and is_resolved");
+    world.until(&settled, 1, std::time::Duration::from_secs(30)).await;
 }
 
 /// R205: raised for another system, listed, read, resolved; and refused where the database would refuse it too.

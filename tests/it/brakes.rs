@@ -34,7 +34,7 @@ async fn confirmations(world: &World) -> Vec<i64> {
 /// A world whose workers wait for their turn at Stripe, so that a pause finds charges at every step.
 async fn busy() -> World {
     World::start(WorldOptions {
-        workers: 2,
+        workers: 3,
         env: vec![("STRIPE_RATE_PER_SEC".into(), "30".into())],
         ..WorldOptions::default()
     })

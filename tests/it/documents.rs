@@ -2,9 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+};
+
+use shared::domain::{
+    alert::AlertType,
+    explain::reasons::{self, REASONS},
 };
 
 /// Folders with sources of ours.
@@ -196,6 +201,71 @@ fn every_decision_is_in_the_list() {
         assert!(
             name == "README.md" || list.contains(&format!("({name})")),
             "{name} is not listed"
+        );
+    }
+}
+
+/// The rows of a document's tables whose first cell begins with a word in quotes: the word and the second cell.
+fn rows(document: &str) -> BTreeMap<String, String> {
+    let text = read(document);
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    let cells = rows.filter_map(|row| {
+        let (word, rest) = row.split_once('`')?;
+        let second = rest.split('|').nth(1)?;
+        Some((word.to_owned(), second.trim().to_owned()))
+    });
+    cells.collect()
+}
+
+#[test]
+fn p10_every_reason_is_in_the_table_with_its_text_and_no_other() {
+    let described = rows("docs/EXPLAIN.md");
+    let written: BTreeMap<String, String> = REASONS
+        .iter()
+        .map(|reason| (reason.code.to_owned(), reason.text.to_owned()))
+        .collect();
+    assert_eq!(described, written);
+}
+
+/// Reasons that other documents name are reasons.
+#[test]
+fn p10_a_reason_that_a_job_is_said_to_give_is_one() {
+    let text = read("docs/JOBS.md");
+    let outcomes = text
+        .lines()
+        .filter(|line| line.contains("why nothing was charged") || line.contains("what followed"));
+    let named: String = outcomes
+        .flat_map(|line| line.split('(').skip(1))
+        .filter_map(|rest| Some(format!("{}\n", rest.split_once(')')?.0)))
+        .collect();
+    let codes: Vec<&str> = between(&named, '`', '`')
+        .filter(|word| is_made_of(word, |c| c.is_ascii_lowercase() || c == '_'))
+        .collect();
+    assert!(codes.contains(&"autopay_paused"), "{codes:?}");
+    let unknown: Vec<&&str> = codes
+        .iter()
+        .filter(|code| reasons::find(code).is_none())
+        .collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn every_alert_is_in_the_table_and_every_type_is_named() {
+    let described: BTreeSet<String> = rows("docs/ALERTS.md").into_keys().collect();
+    let code = read("shared/src/domain/alert.rs");
+    let keys = code.split_once("pub fn key").unwrap().1;
+    let mut raised: BTreeSet<String> = between(keys, '"', '"')
+        .map(|key| key.split(':').next().unwrap().to_owned())
+        .collect();
+    let triggers = read("migrations/0019_alerts_of_jobs_and_pauses.sql");
+    assert!(triggers.contains("'job_discarded:'"));
+    raised.insert("job_discarded".to_owned());
+    assert_eq!(described, raised);
+    let text = read("docs/ALERTS.md");
+    for kind in AlertType::ALL {
+        assert!(
+            text.contains(&format!("`{kind}`")),
+            "docs/ALERTS.md does not name {kind}"
         );
     }
 }

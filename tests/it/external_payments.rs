@@ -142,6 +142,8 @@ async fn b10_a_transfer_at_each_step_of_a_charge_is_never_lost_and_never_doubled
     assert_eq!(told, ["before_confirm 10000", "captured 10000", "half 5000"]);
     let issued = "select count(*) from audit_events where action = 'credit.issued'";
     assert_eq!(world.count(issued).await, 3);
+    let alerts = "select count(*) from alerts where dedupe_key like 'late\\_money:%' and severity = 'critical' and not is_resolved";
+    assert_eq!(world.count(alerts).await, 3);
     accounts::assert_sound(&world).await;
 }
 
@@ -178,6 +180,10 @@ async fn b11_money_for_a_void_invoice_is_the_clients_credit_and_a_person_is_told
         "voidpayment_unapplied"
     );
     accounts::assert_balances(&world, &[("client_credit", -10_000), ("stripe_clearing", 10_000)]).await;
+    let alerts = world.json(&["alert", "list"]).await;
+    let alerts = alerts["data"].as_array().unwrap();
+    assert_eq!(alerts.len(), 1, "one failure, one alert: {alerts:?}");
+    assert_eq!(alerts[0]["alert_type"], "DRIFT_DETECTED");
     let shown = world.json(&["client", "show", "globex"]).await;
     assert_eq!(shown["credit"], json!([{ "currency": "usd", "minor": 10_000 }]));
     assert_eq!(

@@ -1,6 +1,6 @@
 //! What an alert can be about: its type, and the key by which the same thing told again is the same alert (B-23).
 use super::words::word_enum;
-use crate::ids::InvoiceId;
+use crate::ids::{ClientId, InvoiceId};
 
 word_enum!(
     /// The types of alert. The first seven and the cancellation belong to platform billing and to other systems; they
@@ -41,18 +41,22 @@ pub enum Topic<'a> {
     CollectionStopped(InvoiceId),
     /// The firm's charges of a day have reached their number.
     TooManyCharges,
-    /// Money came by this charge for a collection that had been given up.
+    /// Money came by this charge for a collection that had been given up, or for an invoice that was not open any more.
     LateMoney(&'a str),
     /// A dispute, by its Stripe id.
     Dispute(&'a str),
     /// An event that nobody could apply.
     EventParked(&'a str),
+    /// A client's automatic payment was paused by itself.
+    ClientPaused(ClientId),
+    /// A schedule fired long after it was due.
+    ScheduleLate(&'a str),
     /// Whatever a person or another system names.
     Named(&'a str),
 }
 
 impl Topic<'_> {
-    /// The `dedupe_key`. Triggers of migration 0014 know that of a dispute.
+    /// The `dedupe_key`. Triggers of migrations 0014 and 0019 know those of a dispute, of a pause and of a discarded job.
     #[must_use]
     pub fn key(&self) -> String {
         match self {
@@ -63,6 +67,8 @@ impl Topic<'_> {
             Topic::LateMoney(charge) => format!("late_money:{charge}"),
             Topic::Dispute(dispute) => format!("dispute:{dispute}"),
             Topic::EventParked(event) => format!("event_parked:{event}"),
+            Topic::ClientPaused(client) => format!("client_paused:{client}"),
+            Topic::ScheduleLate(schedule) => format!("schedule_late:{schedule}"),
             Topic::Named(key) => (*key).to_owned(),
         }
     }

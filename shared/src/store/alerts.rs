@@ -1,8 +1,9 @@
 //! Alerts: raised in the transaction of their cause, counted up while they are open, resolved by what settles them or by a
 //! person.
 //!
-//! Most are resolved by triggers of migration 0014: a success, the end of a collection, a balance of nothing, a decision
-//! about a lost dispute. Callers resolve only what those cannot know.
+//! Most are resolved by triggers of migrations 0014 and 0019: a success, the end of a collection, a balance of nothing, a
+//! decision about a lost dispute, the end of a pause. Callers resolve only what those cannot know. That a job was discarded is
+//! raised by a trigger too, as many places discard one.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! The one business clock: an offset that every process reads. A guard keeps it still in live mode.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
 use super::error::{Result, one_row};
@@ -37,6 +37,19 @@ pub async fn lock(conn: &mut PgConnection) -> Result<Reading> {
     Ok(sqlx::query_as!(
         Reading,
         r#"select app.now() as "now!", c.offset_ms, i.livemode from clock c cross join installation i for update of c"#
+    )
+    .fetch_one(conn)
+    .await?)
+}
+
+/// Whether somebody moved it within this stretch of real time.
+///
+/// # Errors
+/// When the database is away.
+pub async fn moved_within(conn: &mut PgConnection, stretch: TimeDelta) -> Result<bool> {
+    Ok(sqlx::query_scalar!(
+        r#"select changed_at > clock_timestamp() - make_interval(secs => $1) as "moved!" from clock"#,
+        stretch.as_seconds_f64()
     )
     .fetch_one(conn)
     .await?)

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
+    alerts::{self, NewAlert},
     audit::{self, By, Entry, Severity},
     cycles,
     decisions::{self, Decision},
@@ -17,10 +18,11 @@ use super::{
 use crate::{
     currency::Currency,
     domain::{
+        alert::{AlertType, Topic},
         dispute::{ResolutionFacts, decide_resolution},
         predicate::Predicate,
     },
-    ids::{FirmId, InvoiceId, PaymentId},
+    ids::{ClientId, FirmId, InvoiceId, PaymentId},
     money::Money,
 };
 
@@ -537,6 +539,18 @@ pub async fn pause_client(
     .fetch_optional(&mut *conn)
     .await?;
     let Some(client) = paused else { return Ok(()) };
+    let alert = NewAlert {
+        kind: AlertType::SystemError,
+        severity: Severity::Warning,
+        topic: Topic::ClientPaused(ClientId(client)),
+        title: "A client's automatic payment was paused",
+        message: "The cardholder called a charge a fraud. Nothing more is charged to this client until the dispute is won, or a \
+                  person says so: `quittance resume autopay --client-id`.",
+        invoice: None,
+        related: json!({"client": client, "dispute": dispute}),
+        cause: by.cause,
+    };
+    alerts::raise(conn, firm, by.at, &alert).await?;
     let entry = Entry {
         severity: Severity::Warning,
         ..by.entry(

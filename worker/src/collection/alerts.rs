@@ -6,6 +6,7 @@ use shared::{
         alert::{AlertType, Topic},
         collection::{AttemptState, CycleChange, CycleState, Note, TOO_MANY_CHARGES},
     },
+    money::Money,
     store::{
         alerts::{self, NewAlert},
         audit::Severity,
@@ -173,6 +174,34 @@ pub async fn of_note(
         (kind, Severity::Critical, topic),
         (title, &message),
         json!({ "charge": charge }),
+    );
+    raise(conn, at, &alert).await
+}
+
+/// Money came by card for an invoice that was not open any more, or not for so much: it is the client's credit.
+///
+/// # Errors
+/// When the database is away.
+pub async fn of_unapplied(
+    conn: &mut PgConnection,
+    at: At<'_>,
+    cycle: &Cycle,
+    charge: &str,
+    credit: Money,
+) -> Result<(), JobError> {
+    let message = format!(
+        "{charge} brought {credit} more than was open on this invoice. It is the client's credit: leave it there, or give it back."
+    );
+    let alert = about(
+        at,
+        cycle,
+        (
+            AlertType::DriftDetected,
+            Severity::Critical,
+            Topic::LateMoney(charge),
+        ),
+        ("More money came than was open", &message),
+        json!({ "charge": charge, "credit_minor": credit.minor() }),
     );
     raise(conn, at, &alert).await
 }

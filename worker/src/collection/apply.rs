@@ -263,6 +263,7 @@ async fn tell_unapplied(
         let meta = json!({"note": "money_unapplied", "cycle": cycle.id, "charge": charge, "credit_lot": credit.lot,
                           "amount_minor": credit.amount.minor(), "currency": credit.amount.currency().as_str()});
         record_audit(conn, at, cycle, "payment.resolved", Severity::Critical, meta).await?;
+        alerts::of_unapplied(conn, at, cycle, charge, credit.amount).await?;
     }
     Ok(())
 }

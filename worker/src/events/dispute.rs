@@ -113,8 +113,8 @@ pub async fn apply(tx: &mut Tx, at: At<'_>, seen: &SeenDispute) -> Result<bool, 
     };
     let movements = move_money(tx, at, dispute, id).await?;
     tell(tx, at, dispute, &payment, &change, &movements).await?;
-    tell_of_refunds(tx, at, dispute, &payment, &change).await?;
-    dispute_alert::raise_or_resolve(tx, at, dispute, &payment, &change).await?;
+    let refunded = tell_of_refunds(tx, at, dispute, &payment, &change).await?;
+    dispute_alert::raise_or_resolve(tx, at, dispute, &payment, &change, refunded).await?;
     if let Some(invoice) = payment.invoice {
         fence(tx, at, invoice, &change).await?;
     }
@@ -324,24 +324,24 @@ async fn tell(
 }
 
 /// A chargeback on a payment that was given back already takes the same money twice, unless the bank is shown the refund:
-/// a person must, and in time (B-09).
+/// a person must, and in time (B-09). Says whether that is so.
 async fn tell_of_refunds(
     tx: &mut Tx,
     at: At<'_>,
     seen: &Dispute,
     payment: &Payment,
     change: &Change,
-) -> Result<(), JobError> {
+) -> Result<bool, JobError> {
     let begins = matches!(
         change,
         Change::Apply { kind: Kind::Chargeback, opened, escalated, outcome: None, .. } if *opened || *escalated
     );
     if !begins {
-        return Ok(());
+        return Ok(false);
     }
     let refunds = refunds::given_back(tx, at.firm, payment.id).await?;
     if refunds.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let entry = Entry {
         action: "dispute.updated",
@@ -353,7 +353,8 @@ async fn tell_of_refunds(
         meta: json!({"dispute": seen.id, "note": "refunded_before_dispute", "amount_minor": seen.amount, "currency": seen.currency,
                      "respond_by": seen.due_by, "refunds": refunds, "evidence": "refund_receipts"}),
     };
-    Ok(audit::record(tx, at.firm, at.now, &entry).await?)
+    audit::record(tx, at.firm, at.now, &entry).await?;
+    Ok(true)
 }
 
 fn currency(word: &str) -> Result<Currency, JobError> {

@@ -17,7 +17,7 @@ use shared::{
 
 use crate::{collection::At, queue::JobError, stripe::Dispute};
 
-/// Raises or resolves the alert of a dispute, as its change calls for.
+/// Raises or resolves the alert of a dispute, as its change calls for. `refunded` when the payment was given back before.
 ///
 /// # Errors
 /// When the database is away.
@@ -27,6 +27,7 @@ pub(super) async fn raise_or_resolve(
     seen: &Dispute,
     payment: &Payment,
     change: &Change,
+    refunded: bool,
 ) -> Result<(), JobError> {
     let topic = Topic::Dispute(&seen.id);
     let due = seen.due_by.map_or_else(String::new, |due| {
@@ -56,6 +57,13 @@ pub(super) async fn raise_or_resolve(
             alerts::resolve(tx, at.firm, at.now, &[topic], "system").await?;
             return Ok(());
         }
+        Change::Apply { .. } if refunded => (
+            AlertType::DisputeOpened,
+            "A payment that was given back is disputed",
+            format!(
+                "The money goes twice unless the bank is shown the refund: send its receipt as evidence.{due}"
+            ),
+        ),
         Change::Apply { opened: true, .. } => (
             AlertType::DisputeOpened,
             "Payment disputed",
@@ -76,7 +84,7 @@ pub(super) async fn raise_or_resolve(
         message: &message,
         invoice: payment.invoice,
         related: json!({"dispute": seen.id, "status": seen.status, "amount_minor": seen.amount, "currency": seen.currency,
-                        "respond_by": seen.due_by}),
+                        "respond_by": seen.due_by, "refunded_before": refunded}),
         cause: at.cause,
     };
     alerts::raise(tx, at.firm, at.now, &alert).await?;

@@ -4,13 +4,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde_json::json;
 use shared::{
+    domain::alert::{AlertType, Topic},
     ids::FirmId,
     store::{
         self, Db,
+        alerts::{self, NewAlert},
+        audit::{Cause, Severity},
+        business_clock,
         jobs::{self, NewJob},
     },
 };
@@ -31,6 +35,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Ticks per transaction. A skipped tick is a row; one that fires enqueues up to a job per firm.
 const MOST_SKIPPED: usize = 1000;
 const MOST_FIRED: usize = 48;
+
+/// Later than this, a person should know: for so long nobody looked at the schedules, or they could not be read.
+const LATE: TimeDelta = TimeDelta::hours(1);
 
 /// What a round could not do.
 #[derive(Debug, thiserror::Error)]
@@ -191,6 +198,9 @@ async fn advance(db: &Db, metrics: &Metrics, schedule: &Schedule) -> Result<Work
     )
     .execute(&mut *tx)
     .await?;
+    if let Some(first) = due.first().filter(|_| counts.fired > 0) {
+        tell_lateness(&mut tx, schedule, first.due_at, now).await?;
+    }
     if counts.jobs > 0 {
         jobs::nudge(&mut tx).await?;
     }
@@ -201,6 +211,45 @@ async fn advance(db: &Db, metrics: &Metrics, schedule: &Schedule) -> Result<Work
     } else {
         Work::CaughtUp
     })
+}
+
+/// Raises an alert for a schedule that fired late, and resolves it once it fires in time. Where the business clock was moved
+/// just now, being late means nothing.
+async fn tell_lateness(
+    conn: &mut PgConnection,
+    schedule: &Schedule,
+    due_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let topic = Topic::ScheduleLate(schedule.name);
+    if now - due_at <= LATE {
+        alerts::resolve(conn, None, now, &[topic], "system").await?;
+        return Ok(());
+    }
+    if business_clock::moved_within(conn, LATE).await? {
+        return Ok(());
+    }
+    let message = format!(
+        "{} was due on {} and fired only now: no worker ran, or none could. What was due is done now; see whether it was done twice \
+         by other means meanwhile.",
+        schedule.name,
+        due_at.format("%F %H:%M UTC")
+    );
+    let alert = NewAlert {
+        kind: AlertType::SystemError,
+        severity: Severity::Critical,
+        topic,
+        title: "A schedule fired late",
+        message: &message,
+        invoice: None,
+        related: json!({"schedule": schedule.name, "due_at": due_at}),
+        cause: &Cause {
+            kind: "schedule",
+            id: schedule.name.to_owned(),
+        },
+    };
+    alerts::raise(conn, None, now, &alert).await?;
+    Ok(())
 }
 
 /// What one batch did.

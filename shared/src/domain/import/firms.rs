@@ -19,6 +19,7 @@ pub(super) const KEYS: &[&str] = &[
     "auto_apply_credit",
     "max_charge_minor",
     "max_charges_per_run",
+    "pause_client_on_fraud",
 ];
 
 /// A tenant.
@@ -46,6 +47,8 @@ pub struct Firm {
     pub max_charge_minor: Option<i64>,
     /// How many automatic charges a local day may see; 0 for no limit, `None` leaves it as it is.
     pub max_charges_per_run: Option<i32>,
+    /// Whether a chargeback for fraud pauses the client's automatic payment; `None` leaves it as it is.
+    pub pause_client_on_fraud: Option<bool>,
 }
 
 pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
@@ -59,6 +62,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
     let auto_apply_credit = fields.optional("auto_apply_credit", boolean);
     let max_charge_minor = fields.optional("max_charge_minor", |value| limit(value, i64::MAX));
     let max_charges_per_run = fields.optional("max_charges_per_run", |value| limit(value, i32::MAX));
+    let pause_client_on_fraud = fields.optional("pause_client_on_fraud", boolean);
     Some(Firm {
         path: fields.path().to_owned(),
         external_id: external_id?,
@@ -71,6 +75,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
         auto_apply_credit: auto_apply_credit?,
         max_charge_minor: max_charge_minor?,
         max_charges_per_run: max_charges_per_run?,
+        pause_client_on_fraud: pause_client_on_fraud?,
     })
 }
 
