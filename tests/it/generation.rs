@@ -309,3 +309,65 @@ async fn b07_the_firms_own_calendar_says_what_day_it_is() {
         .await;
     assert_eq!(planned(plan), ["juneau-client-work"]);
 }
+
+/// R035: a dry run says of every engagement what it would bill, or why not.
+#[tokio::test]
+async fn r035_a_dry_run_says_why_an_engagement_is_not_billed() {
+    let world = World::start(without_workers()).await;
+    let clients = ["billed", "hours", "unsigned", "early", "over", "stopped"];
+    let mut document = unbanked(&clients);
+    let hours = json!({
+        "pricing_mode": "hourly", "package_fee": null, "package_fee_schedule": null, "hourly_rate": "150.00",
+    });
+    document["engagements"] = json!([
+        retainer("billed", "2026-03-01", json!({})),
+        retainer("hours", "2026-03-01", hours),
+        retainer("unsigned", "2026-03-01", json!({ "signed": false })),
+        retainer("early", "2026-03-02", json!({})),
+        retainer("over", "2025-03-01", json!({ "ends_on": "2025-03-20" })),
+        retainer("stopped", "2026-03-01", json!({})),
+    ]);
+    world.import(&document).await;
+    world
+        .texts("update clients set parked_reason = 'looks odd' where external_id = 'stopped' returning external_id")
+        .await;
+    let plan = world
+        .json(&[
+            "generate-package-invoices",
+            "--dry-run",
+            "--firm-id",
+            "acme",
+            "--as-of",
+            "2026-03-01",
+        ])
+        .await;
+    let bills = plan["would_create"].as_array().unwrap();
+    let billed: Vec<&Value> = bills.iter().map(|bill| &bill["engagement"]).collect();
+    assert_eq!(
+        billed,
+        ["over-work", "billed-work"],
+        "the oldest period first: {plan}"
+    );
+    let reasons: BTreeMap<&str, &str> = plan["skipped"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|skip| {
+            (
+                skip["engagement"].as_str().unwrap(),
+                skip["reason_code"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let wanted = [
+        ("early-work", "not_started"),
+        ("stopped-work", "client_parked"),
+        ("unsigned-work", "not_signed"),
+    ];
+    assert_eq!(
+        reasons,
+        BTreeMap::from(wanted),
+        "terms without a schedule bill nothing by themselves: {plan}"
+    );
+    assert_eq!(world.count("select count(*) from invoices").await, 0);
+}

@@ -269,3 +269,33 @@ async fn b04_an_event_whose_object_stripe_does_not_know_yet_is_looked_at_again_f
     );
     acme::assert_books_agree(&world).await;
 }
+
+/// a payment of one of our customers that none of our charges is about is not taken for one of theirs: it waits for its
+/// owner, and is a person's after three days.
+#[tokio::test]
+async fn a02_whose_a_payment_is_is_never_guessed() {
+    let world = World::start(WorldOptions::default()).await;
+    acme::open_accounts(&world, &[("globex", &["insufficient_funds"])]).await;
+    acme::bill(&world, &["globex"], "usd", "1000.00").await;
+    world.settle().await;
+    let foreign = json!({
+        "id": "pi_of_another_program", "object": "payment_intent", "customer": "cus_globex", "amount": 100_000,
+        "amount_received": 100_000, "currency": "usd", "status": "succeeded", "latest_charge": "ch_of_another_program",
+    });
+    let told = json!({ "type": "payment_intent.succeeded", "object": foreign });
+    world.sim.post("/events", told).await.unwrap();
+    world.settle().await;
+    let state = "select state || ' ' || (firm_id is null) from stripe_events where object_id = 'pi_of_another_program'";
+    assert_eq!(world.texts(state).await, ["unmatched true"]);
+    for days in ["2d", "1d"] {
+        world.advance(days).await;
+        world.settle().await;
+    }
+    assert_eq!(world.texts(state).await, ["parked true"]);
+    acme::assert_outcomes(
+        &world,
+        &[("globex", "paid succeeded: auto 0 declined, retry 1 succeeded")],
+    )
+    .await;
+    acme::assert_books_agree(&world).await;
+}

@@ -3,6 +3,7 @@
 
 mod client;
 mod credit;
+mod doctor;
 mod endings;
 mod environment;
 mod import;

@@ -16,7 +16,80 @@ fn codes(skipped: &Value) -> Vec<String> {
         .collect()
 }
 
-/// R010–R014, A-15.
+/// R010, R011, R012, A-05: terms have one of three modes, and what goes with it: a fee with its cadence, a rate, days. By import
+/// with a sentence, and by the database.
+#[tokio::test]
+async fn r010_r011_r012_terms_have_a_mode_and_what_goes_with_it() {
+    let world = bare().await;
+    let modes = [
+        engagement("mixed", json!({})),
+        engagement(
+            "package",
+            json!({"pricing_mode": "package", "hourly_rate": null, "package_fee_schedule": "quarterly"}),
+        ),
+        hours("hours", None),
+    ];
+    world.import(&with_engagements(&modes)).await;
+    let fault = |changed: Value| {
+        let document = json!({ "engagements": [engagement("odd", changed)] });
+        let command = world.command();
+        async move {
+            let args = ["import", "-", "--json"];
+            let output = command
+                .run_with_input(&args, &document.to_string())
+                .await
+                .unwrap();
+            assert_eq!(output.code, 1, "{output}");
+            let told = &output.json().unwrap()["error"]["details"][0];
+            let text = |key: &str| told[key].as_str().unwrap().to_owned();
+            text("path").replace("$.engagements[0].", "") + ": " + &text("message")
+        }
+    };
+    for (changed, told) in [
+        (
+            json!({"pricing_mode": "fixed"}),
+            "pricing_mode: unknown pricing_mode 'fixed': use package, hourly or mixed",
+        ),
+        (json!({"package_fee": null}), "package_fee: is missing"),
+        (
+            json!({"package_fee_schedule": null}),
+            "package_fee_schedule: is missing",
+        ),
+        (
+            json!({"package_fee_schedule": "weekly"}),
+            "package_fee_schedule: unknown cadence 'weekly': use monthly, quarterly, annual or one_time",
+        ),
+        (json!({"hourly_rate": null}), "hourly_rate: is missing"),
+        (json!({"starts_on": null}), "starts_on: is missing"),
+        (
+            json!({"ends_on": "2026-01-01"}),
+            "ends_on: 2026-01-01 must be after starts_on 2026-01-01: it is the first day after the engagement",
+        ),
+    ] {
+        assert_eq!(fault(changed).await, told);
+    }
+    for values in [
+        "'fixed', 1, 'monthly', null, '2026-01-01', null",
+        "'package', null, 'monthly', null, '2026-01-01', null",
+        "'package', 0, 'monthly', null, '2026-01-01', null",
+        "'package', 1, null, null, '2026-01-01', null",
+        "'mixed', 1, 'monthly', null, '2026-01-01', null",
+        "'package', 1, 'monthly', null, '2026-01-01', '2026-01-01'",
+    ] {
+        let told = guard(
+            &world,
+            &format!(
+                "insert into engagements (firm_id, id, client_id, lineage_id, version, currency, status, pricing_mode, package_fee_minor, cadence,
+                                          hourly_rate_minor, starts_on, ends_on)
+                 select firm_id, gen_random_uuid(), id, gen_random_uuid(), 1, 'usd', 'draft', {values} from clients where external_id = 'globex'"
+            ),
+        )
+        .await;
+        assert!(told.starts_with("23514 "), "{values}: {told}");
+    }
+}
+
+/// R014, A-15: what is signed stays as it was signed, whatever writes to it.
 #[tokio::test]
 async fn r014_a15_signing_freezes_an_engagement() {
     let world = bare().await;

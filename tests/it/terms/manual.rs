@@ -13,7 +13,7 @@ fn without_engagement<'a>(more: &[&'a str]) -> Vec<&'a str> {
     .concat()
 }
 
-/// R100, R021: by command with a sentence, and by the database.
+/// R100, R020, R021: by command with a sentence, and by the database.
 #[tokio::test]
 async fn r100_invoice_requires_engagement_by_default() {
     let world = bare().await;
@@ -41,6 +41,12 @@ async fn r100_invoice_requires_engagement_by_default() {
         let told = guard(&world, &insert(columns)).await;
         assert!(told.starts_with("23514 ") || told.starts_with("QT019 "), "{told}");
     }
+    // With an engagement or without: an invoice is somebody's.
+    let nobodys = "insert into invoices (firm_id, id, engagement_id, source, currency)
+                   select firm_id, gen_random_uuid(), id, 'manual', 'usd' from engagements";
+    let terms = json!({ "engagements": [engagement("retainer", json!({}))] });
+    world.import(&terms).await;
+    assert!(guard(&world, nobodys).await.starts_with("23502 "));
     assert_eq!(world.count("select count(*) from invoices").await, 0);
 }
 

@@ -474,3 +474,61 @@ fn deliveries(report: &mut Report, endpoints: &[WebhookEndpoint]) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(status: &str, events: &[&str]) -> WebhookEndpoint {
+        WebhookEndpoint {
+            url: "https://example.com/webhooks/stripe".into(),
+            status: status.into(),
+            enabled_events: events.iter().map(|event| (*event).to_owned()).collect(),
+            api_version: None,
+        }
+    }
+
+    /// What is said about deliveries: names, and what went wrong.
+    fn told(endpoints: &[WebhookEndpoint]) -> Vec<String> {
+        let mut report = Report::default();
+        deliveries(&mut report, endpoints);
+        let lines = report.0.iter().map(|check| match check.ok {
+            Some(true) => check.name.to_owned(),
+            _ => format!("{}: {}", check.name, check.value),
+        });
+        lines.collect()
+    }
+
+    /// R081, R083, A-04: an event that is needed and not sent is a fault, one that is merely good to have a note.
+    #[test]
+    fn r083_events_that_stripe_is_not_told_to_send_are_named() {
+        assert_eq!(
+            told(&[endpoint("enabled", &["*"])]),
+            ["webhook_endpoint", "webhook_events"]
+        );
+        assert_eq!(
+            told(&[endpoint("disabled", &["*"])]),
+            ["webhook_endpoint: 1 known, none enabled"]
+        );
+        let all = [NEEDED_EVENTS, RECOMMENDED_EVENTS].concat();
+        let (missing, rest) = all.split_first().unwrap();
+        assert_eq!(
+            told(&[endpoint("enabled", rest)])[1],
+            format!("webhook_events: not enabled: {missing}")
+        );
+        // Two endpoints together send what is needed.
+        assert_eq!(
+            told(&[endpoint("enabled", rest), endpoint("enabled", &[missing])]),
+            ["webhook_endpoint", "webhook_events"]
+        );
+        let needed = told(&[endpoint("enabled", NEEDED_EVENTS)]);
+        assert_eq!(needed[1], "webhook_events");
+        assert_eq!(
+            needed[2],
+            format!(
+                "recommended_events: not enabled: {}",
+                RECOMMENDED_EVENTS.join(", ")
+            )
+        );
+    }
+}
