@@ -27,8 +27,6 @@ pub struct Facts {
     pub discarded_jobs: i64,
     /// Queues that somebody paused.
     pub paused_queues: Vec<String>,
-    /// How far the slowest schedule is behind; `None` where no schedule exists yet.
-    pub schedule_lag_secs: Option<i64>,
     /// Events that a person must look at.
     pub parked_events: i64,
     /// Events that belong to nothing we know yet.
@@ -78,7 +76,6 @@ pub async fn facts(conn: &mut PgConnection) -> Result<Facts> {
                     where state in ('available', 'retryable') and run_at <= app.now()) as oldest_due_secs,
                   (select count(*) from jobs where state = 'discarded') as "discarded!",
                   array(select queue from queue_pauses order by 1) as "paused!",
-                  (select extract(epoch from app.now() - min(watermark_at))::bigint from schedules where enabled) as lag,
                   (select count(*) from stripe_events where state = 'parked') as "parked!",
                   (select count(*) from stripe_events where state = 'unmatched') as "unmatched!",
                   (select count(*) from stripe_events where state = 'pending') as "pending!",
@@ -105,7 +102,6 @@ pub async fn facts(conn: &mut PgConnection) -> Result<Facts> {
         oldest_due_secs: work.oldest_due_secs,
         discarded_jobs: work.discarded,
         paused_queues: work.paused,
-        schedule_lag_secs: work.lag,
         parked_events: work.parked,
         unmatched_events: work.unmatched,
         pending_events: work.pending,

@@ -1,8 +1,13 @@
 //! `doctor`: the usual reasons why nothing is charged, invoiced or delivered, each named with what to do.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::world::{World, WorldOptions};
+
+/// A schedule is looked at once a second.
+const TICKS_WITHIN: Duration = Duration::from_secs(20);
 
 /// What `doctor` says, and the exit code that goes with it.
 async fn doctor(world: &World) -> (i32, Value) {
@@ -31,7 +36,30 @@ fn failed(report: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// R067, R083: all is well; then one thing after the other is taken away, and it is that one that is named.
+/// Long after a schedule's only tick of the day it is not behind; it is when a tick has no row.
+#[tokio::test]
+async fn doctor_tells_a_schedule_that_is_behind_from_one_whose_next_tick_is_far() {
+    let mut world = World::start(WorldOptions::default()).await;
+    world.advance("25h").await;
+    let ticks_without_a_row = "select count(*) from schedules where watermark_at <= app.now() -
+                                 case cron when '0 3 * * *' then interval '1 day' else interval '1 hour' end";
+    world.until(ticks_without_a_row, 0, TICKS_WITHIN).await;
+    world.settle().await;
+    let (code, report) = doctor(&world).await;
+    assert_eq!(
+        (code, check(&report, "schedules")["value"].as_str()),
+        (0, Some("0 s behind")),
+        "{report}"
+    );
+    for worker in 0..world.workers.len() {
+        world.freeze(worker);
+    }
+    world.advance("2h").await;
+    let (_, report) = doctor(&world).await;
+    assert!(failed(&report).contains(&"schedules"), "{report}");
+}
+
+/// R067, R083, R076: all is well; then one thing after the other is taken away, and it is that one that is named.
 #[tokio::test]
 async fn r067_r083_doctor_names_what_is_in_the_way_of_charges_and_deliveries() {
     let mut world = World::start(WorldOptions::default()).await;

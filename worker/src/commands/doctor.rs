@@ -19,6 +19,7 @@ use shared::{
 use super::connect;
 use crate::{
     output::{Exit, Failure, Format},
+    scheduler,
     stripe::WebhookEndpoint,
 };
 
@@ -195,6 +196,7 @@ async fn database_facts(report: &mut Report, db: &Db) -> store::Result<()> {
     tx.rollback().await?;
     rights(report, &facts);
     work(report, &facts);
+    schedules(report, db, facts.live_workers).await;
     money(report, &facts);
     Ok(())
 }
@@ -278,15 +280,6 @@ fn work(report: &mut Report, facts: &Facts) {
         "somebody paused them; their jobs wait",
     );
     report.judge(
-        "schedules",
-        facts.schedule_lag_secs.is_none_or(|lag| lag < OLDEST_DUE_SECS) || facts.live_workers == 0,
-        match facts.schedule_lag_secs {
-            None => "none yet: the first worker writes them".to_owned(),
-            Some(lag) => format!("{lag} s behind"),
-        },
-        "no worker moves the schedules: look at the workers' logs",
-    );
-    report.judge(
         "parked_events",
         facts.parked_events == 0,
         format!(
@@ -298,6 +291,21 @@ fn work(report: &mut Report, facts: &Facts) {
     match facts.last_event_secs {
         None => report.note("last_webhook", "none was ever received: check the endpoint's URL at Stripe, and STRIPE_WEBHOOK_SECRET of the ingress"),
         Some(secs) => report.note("last_webhook", format!("{secs} s ago")),
+    }
+}
+
+async fn schedules(report: &mut Report, db: &Db, live_workers: i64) {
+    match scheduler::lag(db).await {
+        Ok(lag) => report.judge(
+            "schedules",
+            lag.is_none_or(|lag| lag.num_seconds() < OLDEST_DUE_SECS) || live_workers == 0,
+            match lag {
+                None => "none yet: the first worker writes them".to_owned(),
+                Some(lag) => format!("{} s behind", lag.num_seconds()),
+            },
+            "no worker moves the schedules: look at the workers' logs",
+        ),
+        Err(error) => report.fail("schedules", error.to_string(), "look at the workers' logs"),
     }
 }
 

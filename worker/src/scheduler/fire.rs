@@ -127,20 +127,42 @@ pub async fn run(db: Db, metrics: Arc<Metrics>, pulse: Arc<Pulse>, stop: Cancell
 /// When the database is away.
 pub async fn one_round(db: &Db, metrics: &Metrics) -> Result<Work, Error> {
     let now = db.now().await?;
-    let watermarks = sqlx::query!("select name, watermark_at from schedules")
-        .fetch_all(db.pool())
-        .await?;
     let mut work = Work::CaughtUp;
-    for schedule in &ALL {
-        let Some(row) = watermarks.iter().find(|row| row.name == schedule.name) else {
-            continue;
-        };
-        let due = due_ticks(schedule, true, row.watermark_at, now)?;
+    for (schedule, watermark) in watermarks(db).await? {
+        let due = due_ticks(schedule, true, watermark, now)?;
         if !due.is_empty() && advance(db, metrics, schedule).await? == Work::More {
             work = Work::More;
         }
     }
     Ok(work)
+}
+
+/// How long the oldest tick without a row has been due: nothing where every tick has its row, `None` where no worker has
+/// written the list yet.
+///
+/// # Errors
+/// When the database is away.
+pub async fn lag(db: &Db) -> Result<Option<TimeDelta>, Error> {
+    let now = db.now().await?;
+    let mut lag = None;
+    for (schedule, watermark) in watermarks(db).await? {
+        let oldest = due_ticks(schedule, true, watermark, now)?.into_iter().next();
+        let behind = oldest.map_or(TimeDelta::zero(), |tick| now - tick.due_at);
+        lag = lag.max(Some(behind));
+    }
+    Ok(lag)
+}
+
+/// The schedules that the database knows, each with the newest of its ticks that has a row.
+async fn watermarks(db: &Db) -> Result<Vec<(&'static Schedule, DateTime<Utc>)>, Error> {
+    let rows = sqlx::query!("select name, watermark_at from schedules")
+        .fetch_all(db.pool())
+        .await?;
+    let known = rows.into_iter().filter_map(|row| {
+        let schedule = ALL.iter().find(|schedule| schedule.name == row.name)?;
+        Some((schedule, row.watermark_at))
+    });
+    Ok(known.collect())
 }
 
 fn most(schedule: &Schedule) -> usize {
@@ -261,7 +283,7 @@ struct Counts {
 }
 
 impl Counts {
-    fn publish(&self, metrics: &Metrics, schedule: &Schedule, lag: chrono::TimeDelta) {
+    fn publish(&self, metrics: &Metrics, schedule: &Schedule, lag: TimeDelta) {
         let label = &[schedule.name];
         metrics.schedule_fired.with_label_values(label).inc_by(self.fired);
         metrics

@@ -7,7 +7,7 @@ mod firms;
 mod schedule;
 mod ticks;
 
-pub use fire::{register, run};
+pub use fire::{lag, register, run};
 
 #[cfg(test)]
 use fire::{Work, one_round};
