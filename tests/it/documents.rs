@@ -13,19 +13,21 @@ use shared::domain::{
 };
 
 /// Folders with sources of ours.
-const SOURCES: [&str; 4] = ["ingress", "shared", "worker", "tests"];
+pub const SOURCES: [&str; 4] = ["ingress", "shared", "worker", "tests"];
 
-fn root() -> PathBuf {
+/// The repository.
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn read(path: impl AsRef<Path>) -> String {
+/// The text of a file of the repository.
+pub fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// All files below `folder` whose names end with `ending`.
-fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+pub fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -47,14 +49,15 @@ fn sources(folders: &[&str]) -> String {
         .collect()
 }
 
-fn documents() -> Vec<PathBuf> {
+/// README and everything in `docs/`.
+pub fn documents() -> Vec<PathBuf> {
     let mut found = vec![root().join("README.md")];
     files(&root().join("docs"), ".md", &mut found);
     found
 }
 
 /// What stands between two marks, wherever both are on one line.
-fn between(text: &str, open: char, close: char) -> impl Iterator<Item = &str> {
+pub fn between(text: &str, open: char, close: char) -> impl Iterator<Item = &str> {
     text.lines().flat_map(move |line| {
         let mut rest = line;
         std::iter::from_fn(move || {
@@ -267,5 +270,47 @@ fn every_alert_is_in_the_table_and_every_type_is_named() {
             text.contains(&format!("`{kind}`")),
             "docs/ALERTS.md does not name {kind}"
         );
+/// The chapters of the handbook, in its order.
+const CHAPTERS: [&str; 10] = [
+    "DATA-MODEL.md",
+    "DEFAULTS.md",
+    "ONCE.md",
+    "TERMS-AND-TIME.md",
+    "CREDITS.md",
+    "AUTOPAY.md",
+    "DISPUTES.md",
+    "RENEWALS.md",
+    "TESTS.md",
+    "SCOPE.md",
+];
+
+/// R052, R117: the handbook leads to ten chapters, each of which shows commands; the README leads to the handbook and to them.
+#[test]
+fn r052_r117_the_ten_chapters_of_the_handbook_are_there_in_order() {
+    let (index, readme) = (read("docs/README.md"), read("README.md"));
+    assert!(
+        readme.contains("(docs/README.md)"),
+        "the README does not lead to the handbook"
+    );
+    let rows: Vec<&str> = index
+        .lines()
+        .filter(|line| {
+            line.starts_with(|c: char| c == '|') && line[2..].starts_with(|c: char| c.is_ascii_digit())
+        })
+        .collect();
+    assert_eq!(rows.len(), CHAPTERS.len(), "{rows:#?}");
+    for (n, (row, chapter)) in rows.iter().zip(CHAPTERS).enumerate() {
+        let number = format!("| {} | [", n + 1);
+        assert!(
+            row.starts_with(&number) && row.contains(&format!("]({chapter}")),
+            "{chapter}: {row}"
+        );
+        assert!(
+            readme.contains(&format!("(docs/{chapter})")),
+            "README.md does not list {chapter}"
+        );
+        let text = read(format!("docs/{chapter}"));
+        let shows = text.lines().filter(|line| line.starts_with("$ ")).count();
+        assert!(text.starts_with("# ") && shows > 0, "{chapter} shows no command");
     }
 }
