@@ -214,6 +214,7 @@ mod tests {
         Value::Object(of_object(&raw))
     }
 
+    /// R002.
     #[test]
     fn a30_only_what_the_list_allows_is_kept() {
         let charge = json!({

@@ -210,6 +210,7 @@ mod tests {
         }
     }
 
+    /// B-08.
     #[test]
     fn exponents_are_stripes_and_not_isos() {
         let with = |exponent| Currency::all().filter(|c| c.exponent() == exponent).count();

@@ -387,6 +387,7 @@ mod tests {
         }
     }
 
+    /// B-08.
     #[test]
     fn arithmetic_refuses_overflow_and_two_currencies() {
         assert_eq!(usd(1).checked_add(usd(2)), Ok(usd(3)));
@@ -435,6 +436,7 @@ mod tests {
     }
 
     proptest! {
+        /// S14, B-08.
         #[test]
         fn every_amount_of_every_currency_round_trips(steps in 0..=MAX_AMOUNT_MINOR, negative: bool) {
             for currency in Currency::all() {

@@ -24,7 +24,7 @@ fn of_invoice(client: &str) -> String {
     format!("invoice_id = (select id from invoices where external_id = '{client}-1')")
 }
 
-/// S19, B-23, A-26 for client billing: the answer to our call, two webhooks of two ids for it, each delivered twice, and
+/// S19, B-23, A-26 for client billing, R076: the answer to our call, two webhooks of two ids for it, each delivered twice, and
 /// three retries make one open alert, which counts the failures and nothing else.
 #[tokio::test]
 async fn s19_b23_one_failure_makes_one_alert_whoever_tells_of_it() {
@@ -103,7 +103,7 @@ async fn s19_b23_one_failure_makes_one_alert_whoever_tells_of_it() {
     );
 }
 
-/// a dispute is critical at once and names the day by which to answer; won, it is settled; lost, it stays open
+/// R076: a dispute is critical at once and names the day by which to answer; won, it is settled; lost, it stays open
 /// until a person decides.
 #[tokio::test]
 async fn a26_a_new_dispute_is_a_critical_alert_until_it_is_won_or_decided() {
@@ -332,7 +332,7 @@ async fn a_schedule_that_fired_late_is_told_until_it_fires_in_time() {
     world.until(&settled, 1, std::time::Duration::from_secs(30)).await;
 }
 
-/// R205: raised for another system, listed, read, resolved; and refused where the database would refuse it too.
+/// R205, A-25: raised for another system, listed, read, resolved; and refused where the database would refuse it too.
 #[tokio::test]
 async fn r205_an_alert_is_raised_read_and_resolved_by_command() {
     let options = WorldOptions {

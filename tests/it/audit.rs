@@ -59,7 +59,7 @@ fn actions(rows: &[Value]) -> BTreeSet<&str> {
     rows.iter().map(|row| row["action"].as_str().unwrap()).collect()
 }
 
-/// R090, A-21: each turn of money is in the log, with its cause, and with ids, amounts and codes alone.
+/// R090, A-21, R002: each turn of money is in the log, with its cause, and with ids, amounts and codes alone.
 #[tokio::test]
 async fn r090_every_turn_of_billing_is_in_the_log_with_its_cause_and_no_personal_data() {
     let world = World::start(WorldOptions::default()).await;
@@ -382,6 +382,7 @@ const FORGERIES: [Forgery; 10] = [
     },
 ];
 
+///
 #[tokio::test]
 async fn r093_the_chain_tells_of_every_way_to_tamper_with_the_log() {
     let world = World::start(WorldOptions::default()).await;

@@ -50,7 +50,7 @@ async fn log(world: &World) -> Vec<String> {
         .await
 }
 
-/// R092: activation, access, revocation and review, each in the firm's log.
+/// R092, R104: activation, access, revocation and review, each in the firm's log.
 #[tokio::test]
 async fn r092_activation_access_revocation_and_review_are_in_the_log() {
     let world = World::start(WorldOptions::default()).await;
@@ -100,7 +100,7 @@ async fn r092_activation_access_revocation_and_review_are_in_the_log() {
     );
 }
 
-/// R092: a session ends by itself, at its time, whoever looks or not.
+/// R092, R104: a session ends by itself, at its time, whoever looks or not.
 #[tokio::test]
 async fn r092_a_session_expires_by_itself_and_the_log_says_so() {
     let world = World::start(WorldOptions::default()).await;
@@ -146,7 +146,7 @@ async fn r092_a_session_expires_by_itself_and_the_log_says_so() {
     );
 }
 
-/// R092: everybody who touches the firm is told, and only the person of the session is under it.
+/// R092, R104: everybody who touches the firm is told, and only the person of the session is under it.
 #[tokio::test]
 async fn r092_a_banner_stands_over_every_command_that_touches_the_firm() {
     let world = World::start(WorldOptions::default()).await;
@@ -310,7 +310,7 @@ async fn run(conn: &mut PgConnection, sql: &str) -> Result<(), String> {
         .map_err(|fault| fault.as_database_error().unwrap().to_string())
 }
 
-/// A-22, P8: as the operator role, every table of firms is empty; with an open session, entered and logged, it shows that
+/// A-22, P8, R001, R104, B-18: as the operator role, every table of firms is empty; with an open session, entered and logged, it shows that
 /// firm's rows and no other's; once the session is revoked or over, nothing again. It can never write.
 #[tokio::test]
 async fn r092_p8_the_operator_role_sees_nothing_without_a_session_and_one_firm_with_it() {

@@ -10,6 +10,7 @@ use crate::acme;
 /// How long a webhook may take to be stored.
 const SOON: Duration = Duration::from_secs(10);
 
+/// R062, R114, B-08, A-33.
 #[tokio::test]
 async fn s14_generated_invoices_are_charged_in_their_own_currency_and_too_small_ones_are_not() {
     let world = World::start(WorldOptions::default()).await;
@@ -62,6 +63,7 @@ async fn s14_generated_invoices_are_charged_in_their_own_currency_and_too_small_
     acme::assert_books_agree(&world).await;
 }
 
+/// R063.
 #[tokio::test]
 async fn s14_an_invoice_below_stripes_minimum_is_never_charged_and_says_why() {
     let world = World::start(WorldOptions::default()).await;
@@ -111,6 +113,7 @@ async fn s14_an_invoice_below_stripes_minimum_is_never_charged_and_says_why() {
     );
 }
 
+/// R064.
 #[tokio::test]
 async fn s2_money_that_is_processing_or_wants_the_customer_is_not_yet_paid() {
     let world = World::start(WorldOptions::default()).await;
@@ -167,6 +170,7 @@ async fn s3_nothing_is_paid_until_stripe_has_captured_it() {
     acme::assert_books_agree(&world).await;
 }
 
+/// R104.
 #[tokio::test]
 async fn s4_only_what_is_still_open_is_charged() {
     let world = World::start(WorldOptions::default()).await;
@@ -192,6 +196,7 @@ async fn s4_only_what_is_still_open_is_charged() {
     acme::assert_books_agree(&world).await;
 }
 
+/// R064, B-02.
 #[tokio::test]
 async fn s5_one_payment_is_recorded_whether_the_webhook_comes_before_during_or_after_the_answer() {
     let world = World::start(WorldOptions::default()).await;
@@ -247,6 +252,7 @@ async fn s5_one_payment_is_recorded_whether_the_webhook_comes_before_during_or_a
     acme::assert_books_agree(&world).await;
 }
 
+///
 #[tokio::test]
 async fn s10_an_invoice_that_is_charged_when_due_is_not_charged_before() {
     let world = World::start(WorldOptions::default()).await;

@@ -13,6 +13,7 @@ const POINTS: [(&str, &str); 4] = [
     ("/v1/payment_intents/*/confirm", "hold_after"),
 ];
 
+/// B-01.
 #[tokio::test]
 async fn p3_kill_9_between_create_confirm_and_record_charges_once() {
     let options = WorldOptions {

@@ -178,7 +178,7 @@ async fn a17_a_firm_that_applies_credit_by_hand_charges_the_whole_amount_until_t
     acme::assert_books_agree(&world).await;
 }
 
-/// S15, B-12: 64 commands at once, each wanting ten dollars of one lot of five hundred for one of several invoices: fifty get
+/// S15, B-12, R051, R113: 64 commands at once, each wanting ten dollars of one lot of five hundred for one of several invoices: fifty get
 /// them. Then as many that want whatever is open: each invoice is paid once.
 #[tokio::test]
 async fn s15_b12_64_concurrent_credit_applications_never_overdraw() {
@@ -395,7 +395,7 @@ async fn a17_what_a_payment_is_too_much_becomes_credit_and_pays_the_next_invoice
     acme::assert_books_agree(&world).await;
 }
 
-/// R050, A-08: credit is worth nothing from the firm's own day on; the run of that day writes off what is left, once.
+/// R050, A-08, R005, A-32: credit is worth nothing from the firm's own day on; the run of that day writes off what is left, once.
 #[tokio::test]
 async fn r050_what_is_left_of_credit_expires_on_the_firms_own_day_and_once() {
     const ZONE: &str = "Pacific/Kiritimati";

@@ -194,7 +194,7 @@ async fn ends(world: &World, client: &str) -> String {
     world.texts(&sql).await.concat()
 }
 
-/// R070, R072, R073, R103, S11, S12, A-18: whatever course a dispute takes, told live or by its last event alone, the books hold
+/// R070, R072, R073, R103, S11, S12, A-18, R115: whatever course a dispute takes, told live or by its last event alone, the books hold
 /// what its balance transactions moved, the payment stands, and the invoice is not open again.
 #[tokio::test]
 async fn r073_a18_the_books_follow_a_disputes_money_and_nothing_else() {
@@ -264,7 +264,7 @@ async fn s11_s12_a_dispute_that_is_told_by_its_end_alone_is_booked_in_full() {
     accounts::assert_sound(&world).await;
 }
 
-/// A19: what a lost dispute took is a loss, or the client's debt again by a new invoice; the old one is left as it is.
+/// A19, R005, A-32: what a lost dispute took is a loss, or the client's debt again by a new invoice; the old one is left as it is.
 #[tokio::test]
 async fn a19_a_lost_dispute_is_written_off_or_billed_again_and_never_charged_by_itself() {
     let world = World::start(WorldOptions::default()).await;

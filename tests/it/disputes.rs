@@ -130,7 +130,7 @@ async fn net_minor(world: &World, payer: &Payer) -> i64 {
     world.count(&sql).await
 }
 
-/// S11, S12, R103: what each course of a dispute comes to, told live, and told only by the last of its events.
+/// S11, S12, R103, R072, R074, R104: what each course of a dispute comes to, told live, and told only by the last of its events.
 #[tokio::test]
 async fn s11_s12_a_dispute_is_seen_and_ends_as_what_it_is() {
     let world = World::start(WorldOptions::default()).await;
@@ -204,7 +204,7 @@ async fn events_of(world: &World, dispute: &str) -> Vec<Value> {
     events
 }
 
-/// All orders of a chargeback's five events and of an escalated inquiry's four; each event comes again backwards.
+/// B-03: all orders of a chargeback's five events and of an escalated inquiry's four; each event comes again backwards.
 #[tokio::test]
 async fn load_p2_a_disputes_events_end_the_same_in_every_order_with_duplicates() {
     let world = World::start(WorldOptions {

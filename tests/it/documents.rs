@@ -270,6 +270,9 @@ fn every_alert_is_in_the_table_and_every_type_is_named() {
             text.contains(&format!("`{kind}`")),
             "docs/ALERTS.md does not name {kind}"
         );
+    }
+}
+
 /// The chapters of the handbook, in its order.
 const CHAPTERS: [&str; 10] = [
     "DATA-MODEL.md",

@@ -354,6 +354,7 @@ fn every_handled_type_has_a_fixture_in_both_shapes_and_is_played() {
     }
 }
 
+/// R081, B-22.
 #[tokio::test]
 async fn every_handled_event_has_the_same_effect_in_an_old_shape_and_in_todays() {
     let world = World::start(WorldOptions::default()).await;

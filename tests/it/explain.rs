@@ -91,6 +91,7 @@ async fn bill(world: &World, client: &str, charge_timing: &str, changes: &[(&str
     world.import(&document).await;
 }
 
+/// R067.
 #[tokio::test]
 async fn p10_every_invoice_that_is_not_charged_says_why() {
     let world = World::start(WorldOptions::default()).await;

@@ -40,6 +40,7 @@ fn unbanked(clients: &[&str]) -> Value {
     document
 }
 
+/// R031, R034, R104, R110.
 #[tokio::test]
 async fn b05_32_generators_at_once_and_once_more_make_one_invoice_per_period() {
     let world = World::start(WorldOptions {
@@ -100,6 +101,7 @@ async fn b05_32_generators_at_once_and_once_more_make_one_invoice_per_period() {
     assert_eq!(world.count("select count(*) from billing_periods").await, 5);
 }
 
+/// R033, R104.
 #[tokio::test]
 async fn a_plan_that_is_not_the_expected_one_is_refused_with_exit_code_4_and_makes_nothing() {
     let world = World::start(WorldOptions {
@@ -142,6 +144,7 @@ async fn a_plan_that_is_not_the_expected_one_is_refused_with_exit_code_4_and_mak
     assert_eq!(totals, ["700", "10000"]);
 }
 
+/// R012, R032.
 #[tokio::test]
 async fn b06_month_ends_and_leap_days_neither_drift_nor_leave_a_gap() {
     let world = World::start(without_workers()).await;
@@ -260,6 +263,7 @@ async fn more_than_one_period_in_arrears_waits_for_a_person() {
     assert_eq!(world.count("select count(*) from billing_periods").await, 8);
 }
 
+/// S16.
 #[tokio::test]
 async fn b07_the_firms_own_calendar_says_what_day_it_is() {
     let world = World::start(without_workers()).await;
@@ -310,7 +314,7 @@ async fn b07_the_firms_own_calendar_says_what_day_it_is() {
     assert_eq!(planned(plan), ["juneau-client-work"]);
 }
 
-/// R035: a dry run says of every engagement what it would bill, or why not.
+/// R035, R033: a dry run says of every engagement what it would bill, or why not.
 #[tokio::test]
 async fn r035_a_dry_run_says_why_an_engagement_is_not_billed() {
     let world = World::start(without_workers()).await;

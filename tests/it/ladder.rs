@@ -11,6 +11,7 @@ const DAY_SECS: i64 = 24 * 3600;
 /// Steps of the retry policy with the day that each falls due.
 const STEPS: [(i64, i64); 3] = [(1, 3), (2, 7), (3, 14)];
 
+/// R065, R104.
 #[tokio::test]
 async fn s8_s9_a_soft_decline_is_retried_on_day_3_7_and_14_exactly_and_never_again() {
     let world = World::start(WorldOptions::default()).await;
@@ -145,6 +146,7 @@ async fn confirmations(world: &World) -> usize {
     calls.iter().filter(is_confirmation).count()
 }
 
+/// R071.
 #[tokio::test]
 async fn b14_a_failure_that_is_told_again_uses_up_no_step() {
     let world = World::start(WorldOptions::default()).await;
@@ -189,6 +191,7 @@ async fn tell_failures_again(world: &World) {
     world.settle().await;
 }
 
+/// R104.
 #[tokio::test]
 async fn b24_a_hard_decline_waits_for_another_card_and_is_then_charged_at_once() {
     let world = World::start(WorldOptions::default()).await;
@@ -317,6 +320,7 @@ async fn pay_by_hand(world: &World, client: &str) {
     assert_eq!(paid["status"], "succeeded");
 }
 
+/// R104, A-10.
 #[tokio::test]
 async fn b13_autopay_switched_off_on_the_way_cancels_intent_and_retries() {
     let world = World::start(WorldOptions::default()).await;
@@ -596,6 +600,7 @@ async fn who_must_act_and_does_not_within_two_weeks_is_left_to_a_person() {
     acme::assert_books_agree(&world).await;
 }
 
+/// R066.
 #[tokio::test]
 async fn a_decline_is_classed_by_its_advice_its_code_and_by_what_became_of_the_card() {
     let world = World::start(WorldOptions::default()).await;

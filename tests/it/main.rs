@@ -36,6 +36,7 @@ mod privacy;
 mod races;
 mod refunds;
 mod refunds_ordered;
+mod requirements;
 mod sdk;
 mod stripe_sim;
 mod terms;

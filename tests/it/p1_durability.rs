@@ -57,7 +57,7 @@ async fn load_p1_a_webhook_is_acknowledged_only_once_postgres_has_it() {
     deliveries::assert_every_event_ended(&world).await;
 }
 
-/// S6: a handler that fails has not handled. S7: a redelivery of what failed is a duplicate, and loses nothing.
+/// S6, B-04: a handler that fails has not handled. S7: a redelivery of what failed is a duplicate, and loses nothing.
 #[tokio::test]
 async fn s6_s7_an_event_whose_handler_fails_is_kept_and_tried_again() {
     let world = World::start(WorldOptions::default()).await;

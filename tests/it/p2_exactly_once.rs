@@ -100,6 +100,7 @@ fn disorder(events: Vec<Value>, n: usize) -> Vec<Value> {
     [&once[..], &twice, &once].concat()
 }
 
+/// B-03.
 #[tokio::test]
 async fn load_p2_a_payments_events_end_the_same_in_every_order_with_duplicates() {
     let world = World::start(WorldOptions {

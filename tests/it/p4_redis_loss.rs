@@ -27,6 +27,7 @@ const OPEN: &str =
     "select count(*) from jobs where state in ('available', 'retryable', 'running') and run_at <= app.now()";
 const FINISHED: &str = "select count(*) from jobs where state = 'completed'";
 
+/// B-19.
 #[tokio::test]
 async fn load_p4_redis_is_emptied_and_stopped_under_load_and_nothing_is_lost_or_done_twice() {
     let mut world = World::start(WorldOptions {

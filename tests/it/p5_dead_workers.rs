@@ -85,6 +85,7 @@ async fn assert_paid_once(world: &World, payers: &[Payer]) {
 const OPEN: &str =
     "select count(*) from jobs where state in ('available', 'retryable', 'running') and run_at <= app.now()";
 
+/// B-19.
 #[tokio::test]
 async fn load_p5_jobs_of_a_killed_worker_are_finished_by_another_within_twenty_seconds() {
     let (mut world, payers) = in_the_middle(WorldOptions::default()).await;

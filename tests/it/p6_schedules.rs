@@ -96,6 +96,7 @@ async fn await_every_row(world: &World) {
     }
 }
 
+/// R030, R034, R063, R110.
 #[tokio::test]
 async fn p6_six_hours_of_downtime_and_two_schedulers_skip_nothing_silently_and_double_nothing() {
     let mut world = World::start(WorldOptions {

@@ -92,6 +92,7 @@ fn balance(balances: &Value, account: &str) -> i64 {
         .map_or(0, |row| row["balance_minor"].as_i64().unwrap())
 }
 
+/// B-20.
 #[tokio::test]
 async fn p9_real_billing_in_every_turn_leaves_no_finding_and_agrees_with_stripes_balance() {
     let world = World::start(WorldOptions::default()).await;
@@ -284,6 +285,7 @@ async fn findings(
     ledger::check(tx, &[FirmId(firm)]).await.unwrap().findings
 }
 
+/// R051.
 #[tokio::test]
 async fn p9_the_check_finds_every_way_to_break_the_books() {
     let world = World::start(WorldOptions::default()).await;

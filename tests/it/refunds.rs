@@ -6,6 +6,7 @@ use tests::world::{World, WorldOptions};
 
 use crate::acme;
 
+/// R075.
 #[tokio::test]
 async fn s13_refunds_at_the_dashboard_are_recorded_once_and_have_no_second_effect() {
     let world = World::start(WorldOptions::default()).await;

@@ -61,6 +61,7 @@ fn fault_at(path: &str, kind: &str) -> Value {
     fault
 }
 
+/// S1, B-01.
 #[tokio::test]
 async fn p3_a_confirmation_gone_wrong_in_any_way_charges_once_and_is_looked_up_not_resent() {
     let world = World::start(acme::impatient()).await;
@@ -129,6 +130,7 @@ async fn assert_s1_every_key_names_an_attempt(world: &World) {
     }
 }
 
+/// B-01.
 #[tokio::test]
 async fn p3_a_creation_gone_wrong_in_any_way_charges_once() {
     let world = World::start(acme::impatient()).await;
@@ -206,6 +208,7 @@ async fn p3_patience_that_stripe_asks_for_uses_up_no_step() {
     assert_eq!(next, ["1"]);
 }
 
+/// B-15.
 #[tokio::test]
 async fn p3_an_unknown_outcome_blocks_every_other_charge_until_it_is_seen() {
     let world = World::start(acme::impatient()).await;

@@ -21,7 +21,7 @@ async fn invoice(world: &World) -> (Value, String) {
     (shown, told)
 }
 
-/// R105, R025, R061, R066, R070, R071, R072: terms are signed, hours approved, a month is billed, the card is declined and then
+/// R105, R025, R061, R066, R070, R071, R072, R074, R114: terms are signed, hours approved, a month is billed, the card is declined and then
 /// pays, the bank takes the money back and keeps it, and a person gives it up. No turn rewrites what the turns before it left.
 #[tokio::test]
 async fn r105_from_a_signed_engagement_to_cash_and_a_lost_dispute() {

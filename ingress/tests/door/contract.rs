@@ -8,6 +8,7 @@ use crate::{
     house::{Database, Ingress, OTHER_SECRET, PATH, SECRET, event, now},
 };
 
+/// R080, A-03.
 #[tokio::test]
 async fn all_six_paths_take_events() {
     let Some(database) = Database::create().await else {

@@ -9,6 +9,7 @@ use crate::house::{Database, Ingress, command, event, run_to_end};
 /// Nothing listens there: the settings are judged before anything is connected to.
 const NOWHERE: &str = "postgres://ingress:hush@127.0.0.1:1/quittance";
 
+/// R082.
 #[tokio::test]
 async fn a_missing_or_malformed_setting_is_one_line_that_names_it() {
     #[rustfmt::skip] // a table

@@ -371,6 +371,7 @@ mod tests {
         assert_eq!(purse.take(usd(1)), []);
     }
 
+    ///
     #[test]
     fn b12_credit_of_one_currency_never_pays_in_another() {
         let euros = Lot {

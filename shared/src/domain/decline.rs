@@ -317,6 +317,7 @@ mod tests {
         }
     }
 
+    /// B-24.
     #[test]
     fn a_network_code_of_category_1_is_hard_whatever_the_advice() {
         for raw in ["04", "57", "R0", "r1"] {

@@ -595,6 +595,7 @@ mod tests {
         );
     }
 
+    /// R035.
     #[test]
     fn an_engagement_that_may_not_be_billed_says_why() {
         let good = retainer("2026-01-01", None);
@@ -1094,7 +1095,7 @@ mod tests {
             prop_assert!(periods.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{:?}", periods);
         }
 
-        /// B-05, the pure half: runs at any intervals, repeated or late, bill every due period exactly once.
+        /// B-05, the pure half, R031: runs at any intervals, repeated or late, bill every due period exactly once.
         #[test]
         fn runs_on_any_days_bill_each_period_exactly_once(
             gaps in prop::collection::vec(0..45_u64, 1..30),

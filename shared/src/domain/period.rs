@@ -436,6 +436,7 @@ mod tests {
         }
     }
 
+    /// S16, A-05.
     #[test]
     fn a_clipped_period_costs_the_full_fee_with_a_warning_or_its_days() {
         let full_fee = terms(Cadence::Monthly, Anchor::Calendar, "2026-01-15", None);
@@ -530,6 +531,7 @@ mod tests {
         assert_eq!(i64::from(shares), (ends_on - terms.starts_on).num_days());
     }
 
+    /// R032, B-06.
     #[test]
     fn anchors_28_to_31_partition_ten_years_around_2028_and_2100() {
         for (first_year, last_year) in [(2022, 2032), (2094, 2104)] {
@@ -570,6 +572,7 @@ mod tests {
     }
 
     proptest! {
+        /// R012, R032.
         #[test]
         fn the_periods_of_any_engagement_partition_it(
             starts_on in any_day(), length in 1..4_000_u64,

@@ -211,6 +211,7 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// R065.
     #[test]
     fn the_default_retries_on_day_3_7_and_14_and_is_then_exhausted() {
         let policy = RetryPolicy::default();

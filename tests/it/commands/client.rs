@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{bare, document};
 
+/// R061.
 #[tokio::test]
 async fn switching_off_gives_up_what_is_planned_and_switching_on_plans_it_again() {
     let world = bare().await;
@@ -37,6 +38,7 @@ async fn switching_off_gives_up_what_is_planned_and_switching_on_plans_it_again(
     );
 }
 
+/// R060.
 #[tokio::test]
 async fn only_a_card_that_stripe_keeps_for_this_client_can_be_added() {
     let world = bare().await;

@@ -206,6 +206,7 @@ async fn a07_a_firm_that_cannot_be_planned_does_not_stop_the_others_and_the_run_
     assert_eq!(healed["failed"], json!([]));
 }
 
+/// R033.
 #[tokio::test]
 async fn a07_a_firm_whose_run_fails_does_not_stop_the_others_and_the_command_ends_with_5() {
     let world = at_work().await;
@@ -232,6 +233,7 @@ async fn a07_a_firm_whose_run_fails_does_not_stop_the_others_and_the_command_end
     acme::assert_books_agree(&world).await;
 }
 
+/// R063.
 #[tokio::test]
 async fn a07_a_firm_whose_charge_fails_does_not_stop_the_others_and_the_command_ends_with_5() {
     let world = at_work().await;

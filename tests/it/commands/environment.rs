@@ -99,6 +99,7 @@ const WORKER: &[Row] = &[
     (&[("LOG_FORMAT", "xml")], "LOG_FORMAT is malformed: \"xml\" is neither `text` nor `json`"),
 ];
 
+/// R082.
 #[tokio::test]
 async fn a_worker_with_a_missing_or_malformed_setting_stops_with_one_line_that_names_it() {
     for (changes, message) in WORKER {

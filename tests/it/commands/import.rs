@@ -285,6 +285,7 @@ async fn client_switched_off_is_not_collected_from_and_switched_on_again_it_is()
     );
 }
 
+/// R001, B-18, A-01.
 #[tokio::test]
 async fn firms_do_not_see_each_other_through_names_they_share() {
     let world = bare().await;

@@ -46,6 +46,7 @@ async fn following_the_cursor_shows_every_row_once() {
     }
 }
 
+/// R026.
 #[tokio::test]
 async fn an_invoice_is_found_by_any_of_its_names() {
     let world = bare().await;

@@ -217,7 +217,7 @@ async fn r013_hours_on_demand_are_billed_between_two_days() {
     }
 }
 
-/// What is issued by hand is collected like everything else (R062), unless it is not to be.
+/// R025, R104: what is issued by hand is collected like everything else (R062), unless it is not to be.
 #[tokio::test]
 async fn r062_an_invoice_made_by_hand_is_charged_when_it_is_issued() {
     let world = tests::world::World::start(tests::world::WorldOptions::default()).await;

@@ -58,7 +58,7 @@ fn insert((columns, values): (&str, &str)) -> String {
     )
 }
 
-/// R021, A-14: the role is checked by the command and by the database; the audit has who and why.
+/// R021, A-14, R003: the role is checked by the command and by the database; the audit has who and why.
 #[tokio::test]
 async fn a14_r021_only_an_owner_or_admin_overrides_the_engagement() {
     let world = bare().await;

@@ -19,7 +19,7 @@ async fn made(world: &tests::world::World, as_of: &str) -> Value {
         .await
 }
 
-/// R023, R024, R042, R102, R112, A-12.
+/// R023, R024, R042, R102, R112, A-12, R118.
 #[tokio::test]
 async fn r102_r024_mixed_invoice_totals_reconcile_and_hold_approved_time_only() {
     let world = with_a_worker().await;
@@ -279,7 +279,7 @@ async fn b16_concurrent_invoicing_of_overlapping_sets_bills_every_hour_once() {
     assert_reconciled(&world).await;
 }
 
-/// A-06, R031: a void alone frees no period; a reissue does, with a reason, once; the next run bills it again.
+/// A-06, R031, R104: a void alone frees no period; a reissue does, with a reason, once; the next run bills it again.
 #[tokio::test]
 async fn a06_r031_a_voided_period_is_billed_again_only_after_a_reissue() {
     let world = with_a_worker().await;

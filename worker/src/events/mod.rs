@@ -139,6 +139,7 @@ mod tests {
         }
     }
 
+    /// R081.
     #[test]
     fn every_event_of_the_contract_has_a_family_and_no_other_type_is_guessed() {
         for event in [

@@ -61,6 +61,7 @@ mod tests {
         );
     }
 
+    /// B-07.
     #[test]
     fn every_date_has_its_run_in_every_zone_whatever_its_clock_does() {
         for zone in [

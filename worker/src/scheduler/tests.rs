@@ -113,6 +113,7 @@ async fn p6_after_six_hours_of_downtime_two_schedulers_catch_up_each_tick_once()
     bench.finish().await;
 }
 
+/// R030, A-08.
 #[tokio::test]
 async fn p6_every_firm_has_one_run_per_local_date_whatever_its_zone() {
     let Some(bench) = Bench::start().await else { return };

@@ -46,6 +46,7 @@ fn variant(error: &Error) -> &'static str {
     }
 }
 
+/// B-17.
 #[test]
 fn answers_of_stripe_and_of_what_is_in_between() {
     let invalid = json!({ "type": "invalid_request_error", "code": "parameter_missing", "param": "amount", "message": "Missing" });

@@ -215,6 +215,7 @@ async fn reads_have_no_key_and_expand_what_they_need() {
     assert!(!requests[0].headers.contains_key("idempotency-key"));
 }
 
+/// B-17.
 #[tokio::test]
 async fn refused_post_is_repeated_with_the_same_key() {
     let limited = Answer(

@@ -88,6 +88,7 @@ mod tests {
 
     use super::*;
 
+    /// B-17.
     #[test]
     fn every_operation_has_its_own_key() {
         let (cycle, attempt) = (CycleId::new(), AttemptId::new());

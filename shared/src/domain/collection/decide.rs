@@ -537,6 +537,7 @@ pub(super) mod tests {
             .collect()
     }
 
+    ///
     #[test]
     fn s4_what_is_charged_is_the_open_balance_to_the_method_of_now() {
         let facts = chargeable();
@@ -557,6 +558,7 @@ pub(super) mod tests {
         assert!(checks.iter().all(|c| c.ok == Some(true)), "{checks:?}");
     }
 
+    /// R067.
     #[test]
     fn each_condition_alone_refuses_with_its_own_reason() {
         for (name, breaks, outcome, reason) in conditions() {

@@ -160,6 +160,7 @@ fn keys_that_are_missing_unknown_or_of_the_wrong_type_are_named() {
     );
 }
 
+/// R060.
 #[test]
 fn a_number_where_the_last_four_digits_belong_is_not_repeated() {
     let fault = fault_of("/clients/0/payment_methods/0/last4", json!("4242424242424242"));

@@ -71,6 +71,7 @@ fn invoice() -> InvoiceView {
     }
 }
 
+/// R026.
 #[test]
 fn an_invoice_that_waits_for_a_retry_is_shown_in_the_promised_shape() {
     insta::assert_json_snapshot!(invoice());

@@ -86,6 +86,7 @@ async fn ten_thousand_jobs_due_in_the_same_second_drain_without_filling_the_lane
     bench.finish().await;
 }
 
+/// B-19.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p4_redis_forgetting_everything_twice_loses_and_doubles_nothing() {
     let Some(bench) = Bench::start().await else { return };

@@ -193,6 +193,7 @@ fn refund_without_a_status_is_of_a_time_when_it_was_final() {
     );
 }
 
+/// B-22.
 #[test]
 fn needed_field_that_is_missing_or_wrong_is_named_with_its_path() {
     let whole = fixture(include_str!("../fixtures/payment_intent.new.json"));

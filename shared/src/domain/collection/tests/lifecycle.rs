@@ -339,6 +339,7 @@ fn op() -> impl Strategy<Value = Op> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
+    /// B-01.
     #[test]
     fn any_life_seen_in_any_way_keeps_the_books_right(ops in prop::collection::vec(op(), 1..40)) {
         let mut life = Life::new();

@@ -37,6 +37,7 @@ fn run(mut books: Books, order: &[IntentSeen], source: Source) -> Books {
     books
 }
 
+/// B-03.
 #[test]
 fn every_order_of_a_lifecycle_that_ends_in_money_ends_in_one_payment() {
     let life = [
