@@ -186,12 +186,27 @@ pub async fn enqueue_all(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<u64
 /// whatever a lost one forgot.
 pub const NUDGE_CHANNEL: &str = "quittance_jobs";
 
+/// What a nudge says when the business clock was moved: then the scheduler looks at once too.
+pub const CLOCK_MOVED: &str = "clock_moved";
+
 /// Nudges the relay at commit. Once per batch, never once per row: commits that notify wait for one another.
 ///
 /// # Errors
 /// When the database is away.
 pub async fn nudge(conn: &mut PgConnection) -> Result<()> {
-    sqlx::query!("select pg_notify($1, '') as nudged", NUDGE_CHANNEL)
+    notify(conn, "").await
+}
+
+/// Nudges the relay and the scheduler at commit, because the business clock was moved.
+///
+/// # Errors
+/// When the database is away.
+pub async fn nudge_of_clock(conn: &mut PgConnection) -> Result<()> {
+    notify(conn, CLOCK_MOVED).await
+}
+
+async fn notify(conn: &mut PgConnection, word: &str) -> Result<()> {
+    sqlx::query!("select pg_notify($1, $2) as nudged", NUDGE_CHANNEL, word)
         .fetch_one(conn)
         .await?;
     Ok(())

@@ -68,7 +68,7 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
     let before = business_clock::lock(&mut tx).await?;
     if let Some(offset_ms) = decide_offset(&args.command, &before, live_key)? {
         business_clock::set_offset(&mut tx, offset_ms).await?;
-        jobs::nudge(&mut tx).await?; // what falls due by this starts at once
+        jobs::nudge_of_clock(&mut tx).await?; // what falls due by this starts at once
     }
     let after = business_clock::read(&mut tx).await?;
     tx.commit().await?;

@@ -8,7 +8,11 @@ use std::{sync::Arc, time::Duration};
 
 use redis::aio::ConnectionManager;
 use shared::store::Db;
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -100,12 +104,13 @@ impl Pool {
             upkeep_stop,
             settings,
         };
-        pool.start_upkeep(&cx);
-        pool.start_queues(&cx, &registry, &redis);
+        let clock_moved = Arc::new(Notify::new());
+        pool.start_upkeep(&cx, clock_moved.clone());
+        pool.start_queues(&cx, &registry, &redis, clock_moved);
         Ok(pool)
     }
 
-    fn start_upkeep(&mut self, cx: &Context) {
+    fn start_upkeep(&mut self, cx: &Context, clock_moved: Arc<Notify>) {
         let stop = &self.upkeep_stop;
         self.upkeep.spawn(heartbeat::run(
             cx.db.clone(),
@@ -122,11 +127,18 @@ impl Pool {
             cx.db.clone(),
             cx.metrics.clone(),
             self.health.scheduler.clone(),
+            clock_moved,
             self.draining.clone(),
         ));
     }
 
-    fn start_queues(&mut self, cx: &Context, registry: &Registry, redis: &ConnectionManager) {
+    fn start_queues(
+        &mut self,
+        cx: &Context,
+        registry: &Registry,
+        redis: &ConnectionManager,
+        clock_moved: Arc<Notify>,
+    ) {
         let (nudge, nudged) = watch::channel(());
         let mut bells = Vec::new();
         let who = &self.settings.identity;
@@ -164,9 +176,16 @@ impl Pool {
             let stop = self.draining.clone();
             self.lanes.spawn(async move { receiver.run(stop).await });
         }
-        let pool = cx.db.pool().clone();
-        self.intake
-            .spawn(nudge::listen(pool, nudge, bells, self.draining.clone()));
+        let listeners = nudge::Listeners {
+            relays: nudge,
+            lanes: bells,
+            scheduler: clock_moved,
+        };
+        self.intake.spawn(nudge::listen(
+            cx.db.pool().clone(),
+            listeners,
+            self.draining.clone(),
+        ));
     }
 
     /// Stops. See the file's head for the order.

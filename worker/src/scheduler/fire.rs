@@ -19,7 +19,7 @@ use shared::{
     },
 };
 use sqlx::PgConnection;
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -93,8 +93,14 @@ pub async fn register(db: &Db) -> store::Result<()> {
     Ok(())
 }
 
-/// Rounds until `stop`.
-pub async fn run(db: Db, metrics: Arc<Metrics>, pulse: Arc<Pulse>, stop: CancellationToken) {
+/// Rounds until `stop`; one at once when the clock was `moved`.
+pub async fn run(
+    db: Db,
+    metrics: Arc<Metrics>,
+    pulse: Arc<Pulse>,
+    moved: Arc<Notify>,
+    stop: CancellationToken,
+) {
     let mut away = false;
     while !stop.is_cancelled() {
         let wait = match one_round(&db, &metrics).await {
@@ -116,6 +122,7 @@ pub async fn run(db: Db, metrics: Arc<Metrics>, pulse: Arc<Pulse>, stop: Cancell
         };
         tokio::select! {
             () = sleep(wait) => {}
+            () = moved.notified() => {}
             () = stop.cancelled() => return,
         }
     }
