@@ -2,10 +2,11 @@
 //!
 //! Every worker runs this; the lock on the schedule's row lets one of them through, and keys make the second harmless.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use croner::errors::CronError;
 use serde_json::json;
 use shared::{
     domain::alert::{AlertType, Topic},
@@ -136,7 +137,8 @@ pub async fn one_round(db: &Db, metrics: &Metrics) -> Result<Work, Error> {
     let now = db.now().await?;
     let mut work = Work::CaughtUp;
     for (schedule, watermark) in watermarks(db).await? {
-        let due = due_ticks(schedule, true, watermark, now)?;
+        let first = ticks::since(schedule.cron, schedule.catch_up, true, watermark, now, 1);
+        let due = first.map_err(|fault| cron_fault(schedule, &fault))?;
         if !due.is_empty() && advance(db, metrics, schedule).await? == Work::More {
             work = Work::More;
         }
@@ -193,10 +195,14 @@ fn due_ticks(
         now,
         most(schedule),
     )
-    .map_err(|fault| Error::Cron {
+    .map_err(|fault| cron_fault(schedule, &fault))
+}
+
+fn cron_fault(schedule: &Schedule, fault: &CronError) -> Error {
+    Error::Cron {
         name: schedule.name,
         fault: fault.to_string(),
-    })
+    }
 }
 
 /// Handles one batch of one schedule's ticks.
@@ -217,9 +223,7 @@ async fn advance(db: &Db, metrics: &Metrics, schedule: &Schedule) -> Result<Work
     };
     let mut counts = Counts::default();
     record_skipped(&mut tx, schedule, &due, &mut counts).await?;
-    for tick in due.iter().filter(|tick| tick.fate == Fate::Fire) {
-        fire(&mut tx, schedule, tick.due_at, now, &mut counts).await?;
-    }
+    fire(&mut tx, schedule, &due, now, &mut counts).await?;
     sqlx::query!(
         "update schedules set watermark_at = $2 where name = $1",
         schedule.name,
@@ -344,68 +348,96 @@ async fn record_skipped(
     Ok(())
 }
 
+/// Gives the ticks that fire their rows and their jobs. Together, because an hourly schedule asks for the same jobs at
+/// most ticks of a day.
 async fn fire(
     conn: &mut PgConnection,
     schedule: &Schedule,
-    due_at: DateTime<Utc>,
+    due: &[Tick],
     now: DateTime<Utc>,
     counts: &mut Counts,
 ) -> Result<(), Error> {
-    let new = sqlx::query!(
-        "insert into schedule_occurrences (schedule, due_at, recorded_at) values ($1, $2, app.now())
-         on conflict do nothing",
+    let at: Vec<DateTime<Utc>> = due
+        .iter()
+        .filter(|tick| tick.fate == Fate::Fire)
+        .map(|tick| tick.due_at)
+        .collect();
+    let mut new: Vec<DateTime<Utc>> = sqlx::query_scalar!(
+        "insert into schedule_occurrences (schedule, due_at, recorded_at)
+         select $1, t.due_at, app.now() from unnest($2::timestamptz[]) as t (due_at)
+         on conflict do nothing returning due_at",
         schedule.name,
-        due_at,
+        &at,
     )
-    .execute(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
-    if new.rows_affected() == 0 {
+    if new.is_empty() {
         return Ok(());
     }
-    let planned = plan(conn, schedule, due_at, now).await?;
-    let enqueued = jobs::enqueue_all(conn, &planned).await?;
-    sqlx::query!(
-        "update schedule_occurrences set state = 'fired', fired_at = app.now(), jobs_enqueued = $3
-          where schedule = $1 and due_at = $2",
+    new.sort_unstable();
+    let firms = firms_of(conn, schedule).await?;
+    let mut asked = HashSet::new();
+    let mut jobs_enqueued = Vec::new();
+    for due_at in &new {
+        let mut planned = plan(schedule, &firms, *due_at, now);
+        planned.retain(|job| asked.insert(job.dedupe_key.clone()));
+        let enqueued = jobs::enqueue_all(conn, &planned).await?;
+        jobs_enqueued.push(i32::try_from(enqueued).unwrap_or(i32::MAX));
+        counts.jobs += enqueued;
+    }
+    let fired = sqlx::query!(
+        "update schedule_occurrences o set state = 'fired', fired_at = app.now(), jobs_enqueued = t.jobs
+           from unnest($2::timestamptz[], $3::int[]) as t (due_at, jobs)
+          where o.schedule = $1 and o.due_at = t.due_at",
         schedule.name,
-        due_at,
-        i32::try_from(enqueued).unwrap_or(i32::MAX),
+        &new,
+        &jobs_enqueued,
     )
     .execute(conn)
     .await?;
-    counts.fired += 1;
-    counts.jobs += enqueued;
+    counts.fired += fired.rows_affected();
     Ok(())
 }
 
+/// The firms that a schedule asks, with their zones.
+async fn firms_of(conn: &mut PgConnection, schedule: &Schedule) -> Result<Vec<(FirmId, Tz)>, Error> {
+    match schedule.plan {
+        Plan::Single { .. } => Ok(Vec::new()),
+        Plan::FirmsByLocalDate { .. } => {
+            let rows =
+                sqlx::query!(r#"select firm_id as "firm_id!", timezone as "timezone!" from app.firms()"#)
+                    .fetch_all(conn)
+                    .await?;
+            Ok(rows
+                .into_iter()
+                .map(|row| (FirmId(row.firm_id), zone(&row.timezone)))
+                .collect())
+        }
+    }
+}
+
 /// The jobs that a tick asks for. Those that exist already are not enqueued again.
-async fn plan(
-    conn: &mut PgConnection,
+fn plan(
     schedule: &Schedule,
+    firms: &[(FirmId, Tz)],
     due_at: DateTime<Utc>,
     now: DateTime<Utc>,
-) -> Result<Vec<NewJob>, Error> {
+) -> Vec<NewJob> {
     match schedule.plan {
-        Plan::Single { kind, queue } => Ok(vec![NewJob::new(
+        Plan::Single { kind, queue } => vec![NewJob::new(
             queue,
             kind,
             format!("{}:{}", schedule.name, due_at.to_rfc3339()),
             json!({}),
             now,
-        )]),
-        Plan::FirmsByLocalDate { kind, queue, order } => {
-            let firms =
-                sqlx::query!(r#"select firm_id as "firm_id!", timezone as "timezone!" from app.firms()"#)
-                    .fetch_all(conn)
-                    .await?;
-            Ok(firms
-                .into_iter()
-                .filter_map(|firm| {
-                    let date = firms::local_date_at(due_at, zone(&firm.timezone))?;
-                    Some(firms::job((kind, queue, order), FirmId(firm.firm_id), date, now))
-                })
-                .collect())
-        }
+        )],
+        Plan::FirmsByLocalDate { kind, queue, order } => firms
+            .iter()
+            .filter_map(|(firm, zone)| {
+                let date = firms::local_date_at(due_at, *zone)?;
+                Some(firms::job((kind, queue, order), *firm, date, now))
+            })
+            .collect(),
     }
 }
 
