@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use shared::store::jobs;
 use tokio::time::{Instant, sleep};
 
 use super::{
     World,
     cli::{Cli, CliOutput},
-    error::must,
+    error::{Error, must},
     postgres::Login,
-    settle,
+    settle::{self, Schedules},
 };
 
 /// How long calls may take until they are held.
@@ -62,12 +64,44 @@ impl World {
         self.json(&["clock", "advance", duration]).await;
     }
 
+    /// Sets both clocks to a moment, the simulator's first, so that nothing happens at Stripe before it is due here. Without the
+    /// command, which a story that lives through many days has no time for. The simulator must not follow by itself
+    /// ([`WorldOptions::simulator_follows_clock`](super::WorldOptions)).
+    ///
+    /// # Panics
+    /// When one of them refuses.
+    pub async fn go_to(&self, time: DateTime<Utc>) {
+        let now = json!({ "now": time.timestamp() });
+        must("the simulator's clock stands", self.sim.post("/clock", now).await);
+        let moved = sqlx::query(
+            "with moved as (update clock set offset_ms = (extract(epoch from $1 - clock_timestamp()) * 1000)::bigint,
+                                             changed_at = clock_timestamp() returning true)
+             select pg_notify($2, $3) from moved",
+        )
+        .bind(time)
+        .bind(jobs::NUDGE_CHANNEL)
+        .bind(jobs::CLOCK_MOVED)
+        .execute(&self.db)
+        .await;
+        must("the clock stands", moved.map_err(Error::from));
+    }
+
     /// Waits until nothing is left to do; thirty seconds at most.
     ///
     /// # Panics
     /// When there is still work then; the message lists it.
     pub async fn settle(&self) {
         self.settle_within(settle::LIMIT).await;
+    }
+
+    /// Waits until the schedules have caught up and nothing is left to do. Looks at no books: for a story that comes to rest
+    /// hundreds of times and looks at them itself.
+    ///
+    /// # Panics
+    /// When there is still work after thirty seconds; the message lists it.
+    pub async fn rest(&self) {
+        let settled = settle::settle(&self.db, &self.sim, Schedules::CaughtUp, settle::LIMIT);
+        must("the world does not come to rest", settled.await);
     }
 
     /// As [`World::settle`] with a limit of its own. At rest the books balance (P9), whatever the story is about.
@@ -78,7 +112,7 @@ impl World {
     pub async fn settle_within(&self, limit: Duration) {
         must(
             "the world does not settle",
-            settle::settle(&self.db, &self.sim, limit).await,
+            settle::settle(&self.db, &self.sim, Schedules::AsTheyAre, limit).await,
         );
         self.assert_books_balance().await;
         self.assert_audit_names().await;

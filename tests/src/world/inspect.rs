@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use tokio::time::{Instant, sleep};
 
@@ -36,9 +37,17 @@ impl World {
     /// # Panics
     /// When a table cannot be read.
     pub async fn state_text(&self) -> String {
+        self.state_text_since(self.started_at).await
+    }
+
+    /// As [`World::state_text`], with times told from another moment than the start of the world.
+    ///
+    /// # Panics
+    /// When a table cannot be read.
+    pub async fn state_text_since(&self, start: DateTime<Utc>) -> String {
         must(
             "the state cannot be read",
-            state_text::render(&self.db, self.started_at, None).await,
+            state_text::render(&self.db, start, None).await,
         )
     }
 

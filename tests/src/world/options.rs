@@ -27,6 +27,9 @@ pub struct WorldOptions {
     pub webhook_secrets: Vec<String>,
     /// Webhooks that the simulator delivers at a time; 1 keeps their order.
     pub webhook_concurrency: usize,
+    /// Whether the simulator's clock follows the business clock by itself, with a delay; a story that needs both to agree
+    /// to the second sets it by `POST /clock` before it moves the other one.
+    pub simulator_follows_clock: bool,
     /// Further variables for ingress, workers and commands.
     pub env: Vec<(String, String)>,
 }
@@ -45,6 +48,7 @@ impl Default for WorldOptions {
             stripe_key: "sk_test_world".into(),
             webhook_secrets: vec!["whsec_world".into()],
             webhook_concurrency: 1,
+            simulator_follows_clock: true,
             env: Vec::new(),
         }
     }

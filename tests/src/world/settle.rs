@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -22,14 +22,44 @@ const OPEN_WORK: &str = "
     union all
     select 'schedule ' || schedule || ' due ' || due_at from schedule_occurrences where state = 'due'";
 
+/// Ticks that no scheduler has looked at yet; each schedule by its own rhythm.
+const TICKS_LEFT: &str = "
+    select 'schedule ' || s.name || ' looked at until ' || s.watermark_at
+      from schedules s
+      join (values ('generate_package_invoices', interval '1 hour', interval '0'),
+                   ('process_recurring_charges', interval '1 day', interval '3 hours'),
+                   ('sweep_due_charges', interval '10 minutes', interval '0'),
+                   ('seal_audit', interval '10 minutes', interval '0'),
+                   ('expire_credit', interval '1 hour', interval '15 minutes'),
+                   ('prune', interval '1 hour', interval '30 minutes')) r (name, every, shift) on r.name = s.name
+     where s.watermark_at < date_bin(r.every, app.now(), timestamptz '2020-01-01 00:00Z' + r.shift)";
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(15);
+
+/// Whether a story waits for the scheduler too; where no worker runs, it would wait in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Schedules {
+    /// Whatever they have come to.
+    AsTheyAre,
+    /// Until now.
+    CaughtUp,
+}
+
 /// Polls until all is quiet, or says what is not.
-pub(super) async fn settle(pool: &PgPool, sim: &Sim, limit: Duration) -> Result<()> {
+pub(super) async fn settle(pool: &PgPool, sim: &Sim, schedules: Schedules, limit: Duration) -> Result<()> {
+    let open_work = match schedules {
+        Schedules::AsTheyAre => OPEN_WORK.to_owned(),
+        Schedules::CaughtUp => format!("{OPEN_WORK} union all {TICKS_LEFT}"),
+    };
     let deadline = Instant::now() + limit;
     loop {
         // Webhooks before and after the look at the database: a job may cause a webhook, and a webhook a job. One that was on
         // its way before may have arrived just after that look.
         let before = sim.webhook_traffic().await?;
-        let work: Vec<String> = sqlx::query_scalar(OPEN_WORK).fetch_all(pool).await?;
+        let work: Vec<String> = sqlx::query_scalar(AssertSqlSafe(open_work.as_str()))
+            .fetch_all(pool)
+            .await?;
         let after = sim.webhook_traffic().await?;
         let quiet = before.waiting == 0 && after.waiting == 0 && before.newest == after.newest;
         if work.is_empty() && quiet {
@@ -42,6 +72,6 @@ pub(super) async fn settle(pool: &PgPool, sim: &Sim, limit: Duration) -> Result<
                 work.join("\n  ")
             )));
         }
-        sleep(Duration::from_millis(50)).await;
+        sleep(PAUSE).await;
     }
 }

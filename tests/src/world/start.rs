@@ -79,21 +79,19 @@ impl World {
             format!("http://127.0.0.1:{ingress_port}"),
             options.webhook_secrets.clone(),
         );
-        let simulator = Program::spawn(
-            "stripe-sim",
-            Command::new(&binaries.stripe_sim)
-                .env_clear()
-                .env("RUST_LOG", "info")
-                .args(["--addr", "127.0.0.1:0"])
-                .args(["--webhook-url", &format!("{}{}", door.base(), Door::PATH)])
-                .args(["--webhook-concurrency", &options.webhook_concurrency.to_string()])
-                .args(["--webhook-secret", &options.webhook_secrets[0]])
-                .args([
-                    "--clock-database-url",
-                    &database.url(Login::Worker, server.address()?),
-                ]),
-            dir,
-        )?;
+        let mut command = Command::new(&binaries.stripe_sim);
+        command
+            .env_clear()
+            .env("RUST_LOG", "info")
+            .args(["--addr", "127.0.0.1:0"])
+            .args(["--webhook-url", &format!("{}{}", door.base(), Door::PATH)])
+            .args(["--webhook-concurrency", &options.webhook_concurrency.to_string()])
+            .args(["--webhook-secret", &options.webhook_secrets[0]]);
+        if options.simulator_follows_clock {
+            let database = database.url(Login::Worker, server.address()?);
+            command.args(["--clock-database-url", &database]);
+        }
+        let simulator = Program::spawn("stripe-sim", &mut command, dir)?;
         let started_at = sqlx::query_scalar("select app.now()")
             .fetch_one(&database.pool)
             .await?;

@@ -34,7 +34,7 @@
 //!
 //! | call | does |
 //! |---|---|
-//! | `GET /webhooks` | the settings, `queued`, `in_flight`, `seed` |
+//! | `GET /webhooks` | the settings, `queued`, `in_flight`, `seed`, and `newest`, the event made last |
 //! | `POST /webhooks {paused?, drop_next?, drop_types?, duplicate?, double?, shuffle?, delay_ms?, api_version?, shape?, before_response?, seed?}` | changes them, one by one or together |
 //! | `POST /webhooks/flush` | tries everything queued now, even while paused, and waits for it: `{delivered, failed, left}` |
 //! | `GET /webhook_endpoints`, `POST /webhook_endpoints {url, secrets?}`, `DELETE /webhook_endpoints/{id}` | |
@@ -51,7 +51,7 @@
 //! | `POST /answers {shape}` | API calls are answered in this shape (`old`, `new`), whatever version they ask for; `null`: as their version says |
 //! | `POST /release` | lets every held call go: `{released}` |
 //! | `GET /clock`, `POST /clock {now\|offset_ms}` | refused (409) while a database owns the clock |
-//! | `GET /books` | what really happened to money |
+//! | `GET /books` | what really happened to money; `GET /books/totals`: without the intents |
 //! | `GET /requests?method=&path=&after=` | the API calls, oldest first; `path` is a pattern as in faults |
 //! | `GET /health` | `{"ok":true}` |
 mod banks;
@@ -64,7 +64,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::books::books;
+use super::books::{books, totals};
 use super::clock::wall_ms;
 use super::error::ApiError;
 use super::faults::{self, Fault};
@@ -88,6 +88,7 @@ async fn dispatch(sim: &Arc<Sim>, method: &str, route: &str, query: &Params, bod
     let answer = match (method, segments.as_slice()) {
         ("GET", ["health"]) => Ok(json!({ "ok": true })),
         ("GET", ["books"]) => Ok(books(&sim.lock())),
+        ("GET", ["books", "totals"]) => Ok(totals(&sim.lock())),
         ("GET", ["requests"]) => requests(sim, query),
         ("POST", ["customers"]) => cardholders::add_customer(&mut sim.lock(), read(body)?),
         ("POST", ["payment_methods"]) => cardholders::add_card(&mut sim.lock(), read(body)?),
@@ -104,7 +105,7 @@ async fn dispatch(sim: &Arc<Sim>, method: &str, route: &str, query: &Params, bod
         ("POST", ["charges", id, "clear"]) => banks::clear(&mut sim.lock(), id),
         ("POST", ["disputes"]) => banks::open_dispute(&mut sim.lock(), read(body)?),
         ("POST", ["disputes", id]) => banks::move_dispute(&mut sim.lock(), id, read(body)?),
-        ("GET", ["webhooks"]) => Ok(sim.lock().webhooks.report()),
+        ("GET", ["webhooks"]) => Ok(wires::report(&sim.lock())),
         ("POST", ["webhooks"]) => wires::change(sim, read(body)?),
         ("POST", ["webhooks", "flush"]) => wires::flush(sim).await,
         ("GET", ["webhook_endpoints"]) => Ok(wires::endpoints(&sim.lock())),

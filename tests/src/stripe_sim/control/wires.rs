@@ -54,7 +54,14 @@ pub struct Delivery {
 pub fn change(sim: &Sim, change: Change) -> Answer {
     let mut state = sim.lock();
     state.webhooks.change(change);
-    Ok(state.webhooks.report())
+    Ok(report(&state))
+}
+
+/// The settings, how much is on its way, and the event made last.
+pub fn report(state: &State) -> Value {
+    let mut report = state.webhooks.report();
+    report["newest"] = json!(state.events.table.before(None).next().map(|event| &event.id));
+    report
 }
 
 pub async fn flush(sim: &Sim) -> Answer {
