@@ -45,3 +45,4 @@ mod unknown_outcomes;
 mod voids;
 mod whole_life;
 mod write_offs;
+mod year;

@@ -34,8 +34,9 @@ const TICKS_LEFT: &str = "
                    ('prune', interval '1 hour', interval '30 minutes')) r (name, every, shift) on r.name = s.name
      where s.watermark_at < date_bin(r.every, app.now(), timestamptz '2020-01-01 00:00Z' + r.shift)";
 
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(15);
+/// Between two looks: short at first, because most stories rest soon; longer then, because looking takes time from the programs.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether a story waits for the scheduler too; where no worker runs, it would wait in vain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub(super) async fn settle(pool: &PgPool, sim: &Sim, schedules: Schedules, limit
         Schedules::CaughtUp => format!("{OPEN_WORK} union all {TICKS_LEFT}"),
     };
     let deadline = Instant::now() + limit;
+    let mut pause = FIRST_PAUSE;
     loop {
         // Webhooks before and after the look at the database: a job may cause a webhook, and a webhook a job. One that was on
         // its way before may have arrived just after that look.
@@ -72,6 +74,7 @@ pub(super) async fn settle(pool: &PgPool, sim: &Sim, schedules: Schedules, limit
                 work.join("\n  ")
             )));
         }
-        sleep(PAUSE).await;
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
