@@ -65,7 +65,7 @@ pub async fn facts(conn: &mut PgConnection) -> Result<Facts> {
                   (select autopay_paused_reason from installation) as all_paused, (select offset_ms from clock) as "offset_ms!",
                   array(select c.relname::text from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'firm_id'
                         where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace and not c.relforcerowsecurity
-                          and c.relname not in ('stripe_events', 'jobs', 'stripe_routes') order by 1) as "unprotected!""#
+                        order by 1) as "unprotected!""#
     )
     .fetch_one(&mut *conn)
     .await?;

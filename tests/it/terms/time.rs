@@ -155,6 +155,10 @@ async fn a13_nobody_approves_their_own_time_unless_the_firm_allows_it() {
         "QT015 this firm lets nobody approve their own time"
     );
     assert_eq!(
+        guard(&world, &by(&ada)).await,
+        "QT015 this firm lets nobody approve their own time"
+    );
+    assert_eq!(
         guard(&world, &by("ceo")).await,
         "QT015 a client approves no time for the firm"
     );
