@@ -7,7 +7,7 @@ use std::fmt;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 
-use super::{collection::AttemptState, predicate::Predicate, words::word_enum};
+use super::{collection::AttemptState, people::Role, predicate::Predicate, time::Person, words::word_enum};
 use crate::{ids::CreditLotId, money::Money};
 
 word_enum!(
@@ -36,7 +36,7 @@ impl Source {
 }
 
 /// Why credit is not given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotGiven {
     /// Nobody says why.
     NoReason,
@@ -44,6 +44,11 @@ pub enum NotGiven {
     NoApproval,
     /// Whoever gives it approved it himself.
     OwnApproval,
+    /// A user of a client gives or approves it.
+    ByClient {
+        /// Who.
+        name: String,
+    },
     /// It would be worth nothing on the day that it is given.
     Expired,
 }
@@ -51,10 +56,11 @@ pub enum NotGiven {
 impl NotGiven {
     /// For scripts.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::NoReason => "reason_missing",
             Self::NoApproval | Self::OwnApproval => "needs_four_eyes",
+            Self::ByClient { .. } => "role_not_allowed",
             Self::Expired => "already_expired",
         }
     }
@@ -63,6 +69,9 @@ impl NotGiven {
 impl fmt::Display for NotGiven {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::ByClient { name } => {
+                return write!(f, "{name} is a user of a client, who neither gives credit nor approves it");
+            }
             Self::NoReason => "credit is given for a reason: say it with --reason",
             Self::NoApproval => "goodwill and corrections need a second person: name who approved it with --approved-by",
             Self::OwnApproval => "whoever gives credit cannot approve it: name another person with --approved-by",
@@ -79,9 +88,9 @@ pub struct Giving<'a> {
     /// Why it is given.
     pub reason: &'a str,
     /// Who gives it.
-    pub by: &'a str,
+    pub by: Person<'a>,
     /// Who approved it.
-    pub approved_by: Option<&'a str>,
+    pub approved_by: Option<Person<'a>>,
     /// The first day on which it is worth nothing.
     pub expires_on: Option<NaiveDate>,
     /// Today where the firm is.
@@ -97,10 +106,16 @@ impl Giving<'_> {
         if self.reason.trim().is_empty() {
             return Err(NotGiven::NoReason);
         }
+        for person in [Some(self.by), self.approved_by].into_iter().flatten() {
+            if person.role == Some(Role::Client) {
+                let name = person.name.to_owned();
+                return Err(NotGiven::ByClient { name });
+            }
+        }
         if self.source.needs_four_eyes() {
             match self.approved_by {
                 None => return Err(NotGiven::NoApproval),
-                Some(approver) if approver == self.by => return Err(NotGiven::OwnApproval),
+                Some(approver) if approver.name == self.by.name => return Err(NotGiven::OwnApproval),
                 Some(_) => {}
             }
         }
@@ -389,10 +404,15 @@ mod tests {
 
     #[test]
     fn goodwill_and_corrections_need_a_second_person_and_every_credit_a_reason() {
+        let named = |name, role| Person {
+            name,
+            role,
+            client: None,
+        };
         let giving = Giving {
             source: Source::Promotional,
             reason: "spring",
-            by: "ann",
+            by: named("ann", Some(Role::Staff)),
             approved_by: None,
             expires_on: None,
             today: day(0),
@@ -410,8 +430,15 @@ mod tests {
             let four_eyes = matches!(source, Source::Goodwill | Source::Correction);
             for (approved_by, refused) in [
                 (None, four_eyes.then_some(NotGiven::NoApproval)),
-                (Some("ann"), four_eyes.then_some(NotGiven::OwnApproval)),
-                (Some("bob"), None),
+                (
+                    Some(named("ann", Some(Role::Staff))),
+                    four_eyes.then_some(NotGiven::OwnApproval),
+                ),
+                (Some(named("bob", None)), None),
+                (
+                    Some(named("ceo", Some(Role::Client))),
+                    Some(NotGiven::ByClient { name: "ceo".into() }),
+                ),
             ] {
                 let decided = Giving {
                     source,

@@ -95,6 +95,111 @@ async fn r050_credit_that_needs_four_eyes_is_refused_by_the_command_and_by_the_d
     assert_eq!(world.texts(told).await, ["ann bob", "ann bob"]);
 }
 
+/// R050: a person is one person by every name that they have, for the command and for the table; and whoever belongs to a
+/// client decides nothing about its credit.
+#[tokio::test]
+async fn r050_four_eyes_are_two_people_and_none_of_them_is_a_client() {
+    let world = bare().await;
+    let user = |id: &str, role: &str| json!({"external_id": id, "firm": "acme", "name": id, "role": role});
+    let mut portal = user("ceo", "client");
+    portal["client"] = json!("globex");
+    let users = json!([user("ann", "admin"), user("bob", "staff"), portal]);
+    world.import(&with(&[("/users", users)])).await;
+    let ids = world
+        .texts("select id::text from users where external_id in ('ann', 'ceo') order by external_id")
+        .await;
+    let (ann, ceo) = (ids[0].as_str(), ids[1].as_str());
+    let shouted = ann.to_uppercase();
+    for source in ["goodwill", "correction"] {
+        let order = |by, approved_by| {
+            vec![
+                "credit",
+                "issue",
+                "globex",
+                "--amount",
+                "5",
+                "--reason",
+                "sorry",
+                "--source",
+                source,
+                "--by",
+                by,
+                "--approved-by",
+                approved_by,
+            ]
+        };
+        for (by, approved_by, code) in [
+            ("ann", "ann", "needs_four_eyes"),
+            ("ann", ann, "needs_four_eyes"),
+            (ann, "ann", "needs_four_eyes"),
+            (ann, &shouted, "needs_four_eyes"),
+            (" ann ", "ann", "needs_four_eyes"),
+            ("carol", "carol", "needs_four_eyes"),
+            ("ann", "ceo", "role_not_allowed"),
+            ("ann", ceo, "role_not_allowed"),
+            (ceo, "ann", "role_not_allowed"),
+        ] {
+            assert_eq!(
+                ends(&world, &order(by, approved_by)).await,
+                (4, code.to_owned()),
+                "{by} {approved_by}"
+            );
+        }
+        for (by, approved_by) in [
+            ("ann", ann),
+            (ann, "ann"),
+            (ann, &shouted),
+            ("ann", "ceo"),
+            (ceo, "ann"),
+        ] {
+            let values = format!("'{source}', 'sorry', '{by}', '{approved_by}'");
+            let sql = lot("source, reason, issued_by, approved_by", &values);
+            assert_eq!(
+                database_refuses(&world, &sql).await,
+                "QT017",
+                "{by} {approved_by}"
+            );
+        }
+    }
+    // Nor does a client give what needs nobody's approval.
+    let promotion = ["credit", "issue", "globex", "--amount", "5", "--reason", "spring"];
+    let by_client = [&promotion[..], &["--by", "ceo"]].concat();
+    assert_eq!(ends(&world, &by_client).await, (4, "role_not_allowed".to_owned()));
+    let sql = lot("source, issued_by", "'promotional', 'ceo'");
+    assert_eq!(database_refuses(&world, &sql).await, "QT017");
+    assert_eq!(world.count("select count(*) from credit_lots").await, 0);
+
+    let said = world
+        .cli(
+            &[
+                &promotion[..],
+                &["--source", "goodwill", "--by", "ann", "--approved-by", ann],
+            ]
+            .concat(),
+        )
+        .await;
+    assert_eq!(
+        said.stderr,
+        "error: whoever gives credit cannot approve it: name another person with --approved-by\n"
+    );
+    // What the books have is who it was, not how they were called.
+    world
+        .json(
+            &[
+                &promotion[..],
+                &["--source", "goodwill", "--by", ann, "--approved-by", "bob"],
+            ]
+            .concat(),
+        )
+        .await;
+    let people = world
+        .texts("select issued_by || ' ' || approved_by from credit_lots")
+        .await;
+    assert_eq!(people, ["ann bob"]);
+    let told = "select concat_ws(' ', actor_kind, actor_id, meta ->> 'approved_by') from audit_events where action = 'credit.issued'";
+    assert_eq!(world.texts(told).await, ["user ann bob"]);
+}
+
 #[tokio::test]
 async fn credit_that_is_malformed_expired_or_for_nobody_is_not_given() {
     let world = bare().await;

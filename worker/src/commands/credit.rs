@@ -10,7 +10,7 @@ use shared::{
     money::Money,
     store::{
         Db,
-        audit::{Actor, By, Cause},
+        audit::{By, Cause},
         credits::{self, Balance, LotRow, NewLot},
         jobs,
     },
@@ -18,6 +18,7 @@ use shared::{
 use uuid::Uuid;
 
 use super::{
+    acting::Acting,
     find::{find_client, find_invoice},
     invoice_text::amount,
     list_args::ListArgs,
@@ -86,11 +87,11 @@ struct Issue {
     /// What for; goodwill and correction need --approved-by.
     #[arg(long, default_value = "promotional", value_parser = ["goodwill", "promotional", "correction"])]
     source: String,
-    /// Who gives it; whoever runs the command unless told.
-    #[arg(long, value_name = "USER")]
+    /// Who gives it: a user of the firm, or another name; whoever runs the command unless told.
+    #[arg(long, value_name = "USER", value_parser = super::reason::said)]
     by: Option<String>,
     /// Who approved it: somebody else.
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", value_parser = super::reason::said)]
     approved_by: Option<String>,
     /// The firm's first day on which it is worth nothing (2026-06-01).
     #[arg(long, value_name = "D")]
@@ -126,10 +127,15 @@ struct Issued {
 
 async fn issue(db: &Db, order: &Issue, out: Format) -> Result<(), Failure> {
     let (firm, client) = find_client(db, &order.client).await?;
-    let by_name = order.by.clone().unwrap_or_else(operator_name);
     let source: Source = order.source.parse().map_err(|e| Failure::usage(format!("{e}")))?;
-    let (actor, cause) = (Actor::Operator(by_name.clone()), Cause::command(Uuid::now_v7()));
+    let cause = Cause::command(Uuid::now_v7());
     let mut tx = db.firm(firm).await?;
+    let by_name = order.by.clone().unwrap_or_else(operator_name);
+    let giver = Acting::find(&mut tx, firm, &by_name).await?;
+    let approver = match &order.approved_by {
+        Some(name) => Some(Acting::find(&mut tx, firm, name).await?),
+        None => None,
+    };
     let (name, usual) = credits::client_and_currency(&mut tx, firm, client).await?;
     let currency = order.currency.unwrap_or(usual);
     let amount = Money::parse_positive_decimal(&order.amount, currency)
@@ -137,8 +143,8 @@ async fn issue(db: &Db, order: &Issue, out: Format) -> Result<(), Failure> {
     let giving = Giving {
         source,
         reason: order.reason.text(),
-        by: &by_name,
-        approved_by: order.approved_by.as_deref(),
+        by: giver.person(),
+        approved_by: approver.as_ref().map(Acting::person),
         expires_on: order.expires_on,
         today: credits::today(&mut tx, firm).await?,
     };
@@ -146,7 +152,7 @@ async fn issue(db: &Db, order: &Issue, out: Format) -> Result<(), Failure> {
         .decide()
         .map_err(|why| Failure::refused(why.code(), why.to_string()))?;
     let by = By {
-        actor: &actor,
+        actor: &giver.actor(),
         cause: &cause,
         at: tx.now(),
     };
@@ -155,8 +161,8 @@ async fn issue(db: &Db, order: &Issue, out: Format) -> Result<(), Failure> {
         amount,
         source,
         reason: order.reason.text(),
-        issued_by: Some(&by_name),
-        approved_by: order.approved_by.as_deref(),
+        issued_by: Some(giver.name()),
+        approved_by: approver.as_ref().map(Acting::name),
         refund: None,
         expires_on: order.expires_on,
     };
