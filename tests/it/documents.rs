@@ -297,9 +297,7 @@ fn r052_r117_the_ten_chapters_of_the_handbook_are_there_in_order() {
     );
     let rows: Vec<&str> = index
         .lines()
-        .filter(|line| {
-            line.starts_with(|c: char| c == '|') && line[2..].starts_with(|c: char| c.is_ascii_digit())
-        })
+        .filter(|line| line.starts_with('|') && line[2..].starts_with(|c: char| c.is_ascii_digit()))
         .collect();
     assert_eq!(rows.len(), CHAPTERS.len(), "{rows:#?}");
     for (n, (row, chapter)) in rows.iter().zip(CHAPTERS).enumerate() {
