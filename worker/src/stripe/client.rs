@@ -10,13 +10,13 @@ use shared::{config::Mode, money::Money};
 use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
 use stripe_core::{
     charge::RetrieveCharge,
-    dispute::{ListDispute, RetrieveDispute},
+    dispute::RetrieveDispute,
     payment_intent::{
         CancelPaymentIntent, ConfirmPaymentIntent, ConfirmPaymentIntentOffSession, CreatePaymentIntent,
         CreatePaymentIntentAutomaticPaymentMethods, CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects,
         RetrievePaymentIntent, UpdatePaymentIntent,
     },
-    refund::{CreateRefund, ListRefund},
+    refund::CreateRefund,
 };
 use stripe_payment::payment_method::RetrievePaymentMethod;
 use stripe_types::Currency as StripeCurrency;
@@ -27,6 +27,7 @@ use super::{
     config::{ConfigError, StripeConfig},
     error::Error,
     key::IdempotencyKey,
+    list::List,
     objects::{Charge, Dispute, Page, PaymentIntent, PaymentMethod, Refund, StripeObject},
     permit::{Permit, TooLate},
     retry,
@@ -36,10 +37,6 @@ use super::{
 /// What a call comes back with.
 pub type Call<T> = Result<T, Error>;
 
-/// Rows read per request: Stripe's maximum.
-const PAGE_SIZE: i64 = 100;
-/// Pages read of one list. Ten thousand refunds or disputes of one charge are a fault, not a charge.
-const MAX_PAGES: usize = 100;
 /// Longest id that is put into a path. Stripe's are under 70 characters; 255 is what it advises to allow for.
 const MAX_ID_CHARS: usize = 255;
 
@@ -214,15 +211,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn refunds_of_charge(&self, charge: &str) -> Call<Vec<Refund>> {
-        let charge = checked(charge)?;
-        self.all_pages(Operation::ListRefunds, |after: Option<&Refund>| {
-            let request = ListRefund::new().charge(charge).limit(PAGE_SIZE);
-            match after {
-                Some(last) => request.starting_after(&last.id),
-                None => request,
-            }
-        })
-        .await
+        self.pages(List::refunds_of_charge(charge)).collect().await
     }
 
     /// Reads a dispute with all its movements of money.
@@ -241,16 +230,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn disputes_of_charge(&self, charge: &str) -> Call<Vec<Dispute>> {
-        let charge = checked(charge)?;
-        let found = self
-            .all_pages(Operation::ListDisputes, |after: Option<&Dispute>| {
-                let request = ListDispute::new().charge(charge).limit(PAGE_SIZE);
-                match after {
-                    Some(last) => request.starting_after(&last.id),
-                    None => request,
-                }
-            })
-            .await?;
+        let found: Vec<Dispute> = self.pages(List::disputes_of_charge(charge)).collect().await?;
         let mut disputes = Vec::with_capacity(found.len());
         for dispute in found {
             disputes.push(self.with_movements(dispute).await?);
@@ -305,33 +285,13 @@ impl Client {
         Ok(intent)
     }
 
-    async fn read<T: StripeObject>(
+    /// Asks for an object, which changes nothing.
+    pub(super) async fn read<T: StripeObject>(
         &self,
         operation: Operation,
         request: &(impl StripeRequest + Sync),
     ) -> Call<T> {
         Ok(self.call(operation, request, None).await?.0)
-    }
-
-    /// Reads a list to its end. `page` asks for the rows after one of them.
-    async fn all_pages<T: StripeObject, R: StripeRequest + Sync>(
-        &self,
-        operation: Operation,
-        page: impl Fn(Option<&T>) -> R,
-    ) -> Call<Vec<T>> {
-        let mut rows: Vec<T> = Vec::new();
-        for _ in 0..MAX_PAGES {
-            let read: Page<T> = self.read(operation, &page(rows.last())).await?;
-            let is_last = !read.has_more || read.data.is_empty();
-            rows.extend(read.data);
-            if is_last {
-                return Ok(rows);
-            }
-        }
-        Err(invalid(
-            "endless_list",
-            format!("{} has more than {MAX_PAGES} pages", operation.as_str()),
-        ))
     }
 
     /// Reads the movements of which a version gives only the id.

@@ -15,8 +15,8 @@ use shared::{
 use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use super::{
-    Client, CreateIntent, Error, IdempotencyKey, Limiter, NewRefund, Observer, Operation, Permit, Rates,
-    StripeConfig,
+    Client, CreateIntent, Error, IdempotencyKey, Limiter, List, NewRefund, Observer, Operation, Permit,
+    Rates, StripeConfig,
     test_server::{
         Reply::{self, Answer, Cut, HangUp, Silence},
         Request, TestServer,
@@ -594,7 +594,74 @@ async fn list_without_an_end_is_given_up() {
         matches!(&error, Error::Invalid { code, .. } if code == "endless_list"),
         "{error:?}"
     );
+    assert_eq!(
+        server.requests().len(),
+        2,
+        "the second page ends where the first did"
+    );
+}
+
+#[tokio::test]
+async fn list_of_too_many_pages_is_not_kept() {
+    let page = |n: usize| {
+        ok(
+            &json!({ "has_more": true, "data": [{ "id": format!("re_{n}"), "amount": 1, "currency": "usd", "created": 1 }] }),
+        )
+    };
+    let (server, client, _) = world((0..102).map(page)).await;
+    let error = client.refunds_of_charge("ch_1").await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Invalid { code, .. } if code == "endless_list"),
+        "{error:?}"
+    );
     assert_eq!(server.requests().len(), 100);
+}
+
+#[tokio::test]
+async fn pages_are_asked_for_one_by_one_and_an_error_costs_only_its_page() {
+    let refund =
+        |id: &str| json!({ "id": id, "amount": 1, "currency": "usd", "created": 1, "status": "succeeded" });
+    let first = json!({ "has_more": true, "data": [refund("re_3"), refund("re_2")] });
+    let last = json!({ "has_more": false, "data": [refund("re_1")] });
+    let broken = Answer(
+        400,
+        vec![],
+        json!({ "error": { "type": "invalid_request_error" } }).to_string(),
+    );
+    let (server, client, log) = world([ok(&first), broken, ok(&last)]).await;
+    let at = |secs| chrono::DateTime::from_timestamp(secs, 999_000_000).unwrap();
+    let list = List::refunds()
+        .created_from(at(5))
+        .created_before(at(9))
+        .expand("data.balance_transaction");
+    let mut pages = client.pages::<super::Refund>(list);
+    assert!(server.requests().is_empty());
+    assert_eq!(pages.next().await.unwrap().unwrap().len(), 2);
+    assert!(pages.next().await.is_err());
+    assert_eq!(pages.next().await.unwrap().unwrap()[0].id, "re_1");
+    assert!(pages.next().await.unwrap().is_none());
+    let asked = "/v1/refunds?created[gte]=5&created[lt]=9&expand[0]=data.balance_transaction&limit=100";
+    let targets: Vec<_> = server
+        .requests()
+        .into_iter()
+        .map(|request| request.target)
+        .collect();
+    assert_eq!(
+        targets,
+        [
+            asked.to_owned(),
+            format!("{asked}&starting_after=re_2"),
+            format!("{asked}&starting_after=re_2")
+        ]
+    );
+    assert_eq!(
+        log.lines(),
+        [
+            "list_all_refunds 200",
+            "list_all_refunds 400",
+            "list_all_refunds 200"
+        ]
+    );
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //! that does not parse. What comes back is an object that we can read in its old and its new shape, or an [`Error`] that
 //! says whether anything may have happened.
 //!
-//! Read in this order: [`client`] (what can be asked), [`error`] (what can come back), `classify` (which answer is which),
+//! Read in this order: [`client`] (what can be asked), `list` (page by page), [`error`] (what can come back), `classify` (which answer is which),
 //! `transport` (one exchange), `permit` (until when it may be sent), `retry` (when the same request is sent again),
 //! [`limiter`] (how fast).
 pub mod client;
@@ -17,6 +17,7 @@ pub mod observer;
 
 mod classify;
 mod key;
+mod list;
 mod operation;
 mod permit;
 mod retry;
@@ -34,6 +35,7 @@ pub use config::{ConfigError, LONGEST_TIMEOUT, StripeConfig};
 pub use error::{Class, Decline, Error};
 pub use key::IdempotencyKey;
 pub use limiter::{Limiter, Rates};
+pub use list::{List, Pages};
 pub use objects::{Dispute, PaymentError, PaymentIntent, PaymentMethod, Refund};
 pub use observer::Observer;
 pub use operation::Operation;

@@ -17,10 +17,22 @@ pub enum Operation {
     RetrieveCharge,
     /// `POST /v1/refunds`
     CreateRefund,
-    /// `GET /v1/refunds`
+    /// `GET /v1/refunds` of one charge
     ListRefunds,
-    /// `GET /v1/disputes`
+    /// `GET /v1/disputes` of one charge
     ListDisputes,
+    /// `GET /v1/events`
+    ListEvents,
+    /// `GET /v1/payment_intents`
+    ListPaymentIntents,
+    /// `GET /v1/charges`
+    ListCharges,
+    /// `GET /v1/refunds` of everybody
+    ListAllRefunds,
+    /// `GET /v1/disputes` of everybody
+    ListAllDisputes,
+    /// `GET /v1/balance_transactions`
+    ListBalanceTransactions,
     /// `GET /v1/disputes/{id}`
     RetrieveDispute,
     /// `GET /v1/balance_transactions/{id}`
@@ -42,6 +54,15 @@ pub(super) enum Effect {
     Writes,
 }
 
+/// How much of the rate a call may use up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// All of it.
+    Prompt,
+    /// A part, shared with all others of the kind: somebody is paying meanwhile.
+    Bulk,
+}
+
 impl Operation {
     /// Its name in metrics, logs and the limiter's keys.
     #[must_use]
@@ -56,6 +77,12 @@ impl Operation {
             Self::CreateRefund => "create_refund",
             Self::ListRefunds => "list_refunds",
             Self::ListDisputes => "list_disputes",
+            Self::ListEvents => "list_events",
+            Self::ListPaymentIntents => "list_payment_intents",
+            Self::ListCharges => "list_charges",
+            Self::ListAllRefunds => "list_all_refunds",
+            Self::ListAllDisputes => "list_all_disputes",
+            Self::ListBalanceTransactions => "list_balance_transactions",
             Self::RetrieveDispute => "retrieve_dispute",
             Self::RetrieveBalanceTransaction => "retrieve_balance_transaction",
             Self::RetrievePaymentMethod => "retrieve_payment_method",
@@ -76,11 +103,43 @@ impl Operation {
             | Self::RetrieveCharge
             | Self::ListRefunds
             | Self::ListDisputes
+            | Self::ListEvents
+            | Self::ListPaymentIntents
+            | Self::ListCharges
+            | Self::ListAllRefunds
+            | Self::ListAllDisputes
+            | Self::ListBalanceTransactions
             | Self::RetrieveDispute
             | Self::RetrieveBalanceTransaction
             | Self::RetrievePaymentMethod
             | Self::RetrieveAccount
             | Self::ListWebhookEndpoints => Effect::Reads,
+        }
+    }
+
+    /// Whether it reads everything there is, for nobody who waits: such calls together get a part of the rate only.
+    pub(super) fn urgency(self) -> Urgency {
+        match self {
+            Self::ListEvents
+            | Self::ListPaymentIntents
+            | Self::ListCharges
+            | Self::ListAllRefunds
+            | Self::ListAllDisputes
+            | Self::ListBalanceTransactions => Urgency::Bulk,
+            Self::CreatePaymentIntent
+            | Self::UpdatePaymentIntent
+            | Self::ConfirmPaymentIntent
+            | Self::CancelPaymentIntent
+            | Self::CreateRefund
+            | Self::RetrievePaymentIntent
+            | Self::RetrieveCharge
+            | Self::ListRefunds
+            | Self::ListDisputes
+            | Self::RetrieveDispute
+            | Self::RetrieveBalanceTransaction
+            | Self::RetrievePaymentMethod
+            | Self::RetrieveAccount
+            | Self::ListWebhookEndpoints => Urgency::Prompt,
         }
     }
 }

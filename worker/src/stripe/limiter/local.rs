@@ -10,8 +10,7 @@ use super::{Operation, Rates, Turn, bucket::Shape};
 
 /// The same buckets as in Redis, in memory and on the machine's monotonic clock.
 pub(super) struct LocalBuckets {
-    overall: Shape,
-    endpoint: Shape,
+    rates: Rates,
     started: Instant,
     levels: Mutex<Levels>,
 }
@@ -20,14 +19,13 @@ pub(super) struct LocalBuckets {
 #[derive(Default)]
 struct Levels {
     overall: u64,
-    endpoints: HashMap<Operation, u64>,
+    own: HashMap<&'static str, u64>,
 }
 
 impl LocalBuckets {
     pub(super) fn new(rates: Rates) -> Self {
         Self {
-            overall: Shape::of(rates.overall),
-            endpoint: Shape::of(rates.endpoint),
+            rates,
             started: Instant::now(),
             levels: Mutex::default(),
         }
@@ -37,21 +35,14 @@ impl LocalBuckets {
     pub(super) fn take(&self, operation: Operation) -> Turn {
         let now = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
-        let (overall, endpoint) = (
-            levels.overall,
-            levels.endpoints.get(&operation).copied().unwrap_or(0),
-        );
-        match self
-            .overall
-            .wait(now, overall)
-            .max(self.endpoint.wait(now, endpoint))
-        {
+        let (name, rate) = self.rates.own_bucket(operation);
+        let (for_all, for_own) = (Shape::of(self.rates.overall), Shape::of(rate));
+        let (overall, own) = (levels.overall, levels.own.get(name).copied().unwrap_or(0));
+        match for_all.wait(now, overall).max(for_own.wait(now, own)) {
             Some(wait) => Turn::NotBefore(wait),
             None => {
-                levels.overall = self.overall.after_taking(now, overall);
-                levels
-                    .endpoints
-                    .insert(operation, self.endpoint.after_taking(now, endpoint));
+                levels.overall = for_all.after_taking(now, overall);
+                levels.own.insert(name, for_own.after_taking(now, own));
                 Turn::Granted
             }
         }

@@ -17,9 +17,7 @@ const REDIS_TIMEOUT: Duration = Duration::from_millis(200);
 pub(super) struct SharedBuckets {
     connection: ConnectionManager,
     script: Script,
-    overall: Shape,
-    endpoint: Shape,
-    mode: Mode,
+    rates: Rates,
 }
 
 /// Why Redis gave no answer.
@@ -41,9 +39,7 @@ impl SharedBuckets {
         Ok(Self {
             connection: ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?,
             script: Script::new(include_str!("take.lua")),
-            overall: Shape::of(rates.overall),
-            endpoint: Shape::of(rates.endpoint),
-            mode: rates.mode,
+            rates,
         })
     }
 
@@ -55,9 +51,10 @@ impl SharedBuckets {
     /// The same, with Redis's time of it in microseconds.
     pub(super) async fn take_at(&self, operation: Operation) -> Result<(Turn, u64), Failure> {
         let mut connection = self.connection.clone();
+        let (own, rate) = self.rates.own_bucket(operation);
         let mut call = self.script.key(self.key("all"));
-        call.key(self.key(operation.as_str()));
-        for shape in [self.overall, self.endpoint] {
+        call.key(self.key(own));
+        for shape in [Shape::of(self.rates.overall), Shape::of(rate)] {
             call.arg(shape.interval_us).arg(shape.burst_us);
         }
         let answer = timeout(REDIS_TIMEOUT, call.invoke_async::<(u64, u64)>(&mut connection)).await;
@@ -72,7 +69,7 @@ impl SharedBuckets {
 
     /// Both keys of a call hash to one slot, as a cluster wants it.
     fn key(&self, bucket: &str) -> String {
-        let mode = match self.mode {
+        let mode = match self.rates.mode {
             Mode::Live => "live",
             Mode::Test => "test",
         };

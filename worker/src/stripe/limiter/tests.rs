@@ -207,6 +207,34 @@ async fn alone_a_worker_takes_only_its_share() {
     );
 }
 
+/// How many turns each of these gets, when all ask as fast as they can for ten seconds at twenty a second.
+async fn turns<const N: usize>(operations: [Operation; N]) -> [u32; N] {
+    let limiter = Limiter::local(rates(20));
+    let end = Instant::now() + Duration::from_secs(10);
+    let asking = operations.map(async |operation| {
+        let mut granted = 0;
+        while Instant::now() < end {
+            granted += u32::from(limiter.acquire(operation).await.is_ok());
+        }
+        granted
+    });
+    futures::future::join_all(asking).await.try_into().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_reads_in_bulk_leaves_three_quarters_to_those_who_pay() {
+    let [events, charges] = turns([Operation::ListEvents, Operation::ListCharges]).await;
+    assert!(
+        (45..=52).contains(&(events + charges)),
+        "{events} and {charges} at five a second for both"
+    );
+    let [_, _, paying] = turns([Operation::ListEvents, Operation::ListCharges, OPERATION]).await;
+    assert!(
+        paying >= 130,
+        "{paying} in ten seconds of what is left of twenty a second"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_longer_than_the_limit() {
     let limiter = Arc::new(Limiter::local(rates(1)));
