@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod people;
 pub mod period;
 pub mod predicate;
+pub mod reconcile;
 pub mod refund;
 pub mod renewal;
 pub mod retry_policy;
