@@ -51,6 +51,8 @@ pub enum Topic<'a> {
     ClientPaused(ClientId),
     /// A schedule fired long after it was due.
     ScheduleLate(&'a str),
+    /// Our books and Stripe's differ, by the daily comparison.
+    Drift,
     /// Whatever a person or another system names.
     Named(&'a str),
 }
@@ -69,6 +71,7 @@ impl Topic<'_> {
             Topic::EventParked(event) => format!("event_parked:{event}"),
             Topic::ClientPaused(client) => format!("client_paused:{client}"),
             Topic::ScheduleLate(schedule) => format!("schedule_late:{schedule}"),
+            Topic::Drift => "drift".to_owned(),
             Topic::Named(key) => (*key).to_owned(),
         }
     }

@@ -36,6 +36,7 @@ pub mod ledger;
 pub mod migrations;
 pub mod payment_methods;
 pub mod payments;
+pub mod reconcile;
 pub mod refunds;
 pub mod resolve;
 pub mod roles;

@@ -1,5 +1,7 @@
 //! Whose is this Stripe object? The one cross-firm read, written together with the row it points to.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -65,4 +67,29 @@ pub async fn find(conn: &mut PgConnection, stripe_ids: &[String]) -> Result<Opti
             },
         )
     }))
+}
+
+/// Where each of these ids leads, as far as they are known.
+///
+/// # Errors
+/// When the database is away.
+pub async fn find_all(conn: &mut PgConnection, stripe_ids: &[String]) -> Result<HashMap<String, Route>> {
+    let rows = sqlx::query!(
+        "select stripe_id, scope, kind, firm_id, our_id from stripe_routes where stripe_id = any($1)",
+        stripe_ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|r| {
+            let route = Route {
+                scope: r.scope,
+                kind: r.kind,
+                firm: FirmId(r.firm_id),
+                our_id: r.our_id,
+            };
+            (r.stripe_id, route)
+        })
+        .collect())
 }

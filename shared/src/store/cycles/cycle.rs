@@ -78,6 +78,47 @@ pub async fn lock(conn: &mut PgConnection, firm: FirmId, id: CycleId) -> Result<
     .fetch_optional(&mut *conn)
     .await?;
     let Some(invoice) = locked else { return Ok(None) };
+    let invoice = Collected {
+        id: InvoiceId(invoice.id),
+        client: ClientId(invoice.client_id),
+        customer: invoice.stripe_customer_id,
+    };
+    Ok(Some(load(conn, firm, id, invoice).await?))
+}
+
+/// Reads a cycle as [`lock`] does, and locks nothing: for looking only.
+///
+/// # Errors
+/// When the database is away.
+pub async fn look_at(conn: &mut PgConnection, firm: FirmId, id: CycleId) -> Result<Option<Cycle>> {
+    let found = sqlx::query!(
+        r#"select i.id, i.client_id, cl.stripe_customer_id
+           from collection_cycles c
+           join invoices i on i.firm_id = c.firm_id and i.id = c.invoice_id
+           join clients cl on cl.firm_id = i.firm_id and cl.id = i.client_id
+           where c.firm_id = $1 and c.id = $2"#,
+        firm.0,
+        id.0
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(invoice) = found else { return Ok(None) };
+    let invoice = Collected {
+        id: InvoiceId(invoice.id),
+        client: ClientId(invoice.client_id),
+        customer: invoice.stripe_customer_id,
+    };
+    Ok(Some(load(conn, firm, id, invoice).await?))
+}
+
+/// What a cycle collects, and from whom.
+struct Collected {
+    id: InvoiceId,
+    client: ClientId,
+    customer: Option<String>,
+}
+
+async fn load(conn: &mut PgConnection, firm: FirmId, id: CycleId, invoice: Collected) -> Result<Cycle> {
     let row = sqlx::query!(
         "select stripe_payment_intent_id, amount_minor, currency::text as \"currency!\", state, state_reason, first_failed_at,
                 deadline_at, policy, version, intent_closed_at is not null as \"intent_closed!\"
@@ -116,18 +157,18 @@ pub async fn lock(conn: &mut PgConnection, firm: FirmId, id: CycleId) -> Result<
                 "select stripe_charge_id as \"charge!\" from payments
                  where firm_id = $1 and invoice_id = $2 and stripe_payment_intent_id = $3",
                 firm.0,
-                invoice.id,
+                invoice.id.0,
                 intent
             )
             .fetch_all(&mut *conn)
             .await?
         }
     };
-    Ok(Some(Cycle {
+    Ok(Cycle {
         id,
-        invoice: InvoiceId(invoice.id),
-        client: ClientId(invoice.client_id),
-        customer: invoice.stripe_customer_id,
+        invoice: invoice.id,
+        client: invoice.client,
+        customer: invoice.customer,
         intent: row.stripe_payment_intent_id,
         amount: Money::new(row.amount_minor, currency(&row.currency)?),
         version: row.version,
@@ -141,7 +182,7 @@ pub async fn lock(conn: &mut PgConnection, firm: FirmId, id: CycleId) -> Result<
         },
         attempts,
         payments,
-    }))
+    })
 }
 
 /// Reads what the decision to charge depends on. Call under [`lock`], or without it for a dry run.

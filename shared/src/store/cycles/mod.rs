@@ -19,7 +19,7 @@ pub use attempts::{
 };
 pub use by_hand::{ByHand, charge_by_hand};
 pub use change::{set_amount, set_intent, tell_exhausted, update_cycle};
-pub use cycle::{Cycle, charge_facts, charge_facts_without_cycle, lock, order_key, take_turns};
+pub use cycle::{Cycle, charge_facts, charge_facts_without_cycle, lock, look_at, order_key, take_turns};
 pub use enqueue::{
     CANCEL_INTENT, CANCELLATIONS, COLLECT, RECONCILE, REVIEW, enqueue_cancel, enqueue_reconcile, enqueue_send,
 };
