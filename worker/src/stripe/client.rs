@@ -16,7 +16,7 @@ use stripe_core::{
         CreatePaymentIntentAutomaticPaymentMethods, CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects,
         RetrievePaymentIntent, UpdatePaymentIntent,
     },
-    refund::CreateRefund,
+    refund::{CreateRefund, RetrieveRefund},
 };
 use stripe_payment::payment_method::RetrievePaymentMethod;
 use stripe_types::Currency as StripeCurrency;
@@ -28,7 +28,9 @@ use super::{
     error::Error,
     key::IdempotencyKey,
     list::List,
-    objects::{Charge, Dispute, Page, PaymentIntent, PaymentMethod, Refund, StripeObject},
+    objects::{
+        BalanceTransaction, Charge, Dispute, Page, PaymentIntent, PaymentMethod, Refund, StripeObject,
+    },
     permit::{Permit, TooLate},
     retry,
     transport::{Post, Response, SendError, Transport},
@@ -212,6 +214,33 @@ impl Client {
     /// See [`Error`].
     pub async fn refunds_of_charge(&self, charge: &str) -> Call<Vec<Refund>> {
         self.pages(List::refunds_of_charge(charge)).collect().await
+    }
+
+    /// Reads a refund.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn refund(&self, id: &str) -> Call<Refund> {
+        self.read(Operation::RetrieveRefund, &RetrieveRefund::new(checked(id)?))
+            .await
+    }
+
+    /// Reads a movement of the balance.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn balance_transaction(&self, id: &str) -> Call<BalanceTransaction> {
+        self.read(
+            Operation::RetrieveBalanceTransaction,
+            &RetrieveBalanceTransaction(checked(id)?),
+        )
+        .await
+    }
+
+    /// The mode of our key.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Reads a dispute with all its movements of money.

@@ -44,6 +44,8 @@ struct Query {
     created: Created,
     #[serde(skip_serializing_if = "Option::is_none")]
     customer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery_success: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     expand: Vec<String>,
     limit: u8,
@@ -143,6 +145,12 @@ impl List {
     #[must_use]
     pub fn of_types(self, names: &[&str]) -> Self {
         self.with(|query| query.types = names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    /// Only events that some webhook endpoint has not taken, or not yet.
+    #[must_use]
+    pub fn undelivered(self) -> Self {
+        self.with(|query| query.delivery_success = Some(false))
     }
 
     /// Created at this time or later. Stripe counts whole seconds; the one that `at` lies in is wanted whole.

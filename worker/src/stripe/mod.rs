@@ -36,7 +36,9 @@ pub use error::{Class, Decline, Error};
 pub use key::IdempotencyKey;
 pub use limiter::{Limiter, Rates};
 pub use list::{List, Pages};
-pub use objects::{Dispute, PaymentError, PaymentIntent, PaymentMethod, Refund};
+pub use objects::{
+    BalanceTransaction, Charge, Dispute, EventRef, PaymentError, PaymentIntent, PaymentMethod, Refund,
+};
 pub use observer::Observer;
 pub use operation::Operation;
 pub use permit::Permit;

@@ -17,6 +17,8 @@ pub enum Operation {
     RetrieveCharge,
     /// `POST /v1/refunds`
     CreateRefund,
+    /// `GET /v1/refunds/{id}`
+    RetrieveRefund,
     /// `GET /v1/refunds` of one charge
     ListRefunds,
     /// `GET /v1/disputes` of one charge
@@ -75,6 +77,7 @@ impl Operation {
             Self::RetrievePaymentIntent => "retrieve_payment_intent",
             Self::RetrieveCharge => "retrieve_charge",
             Self::CreateRefund => "create_refund",
+            Self::RetrieveRefund => "retrieve_refund",
             Self::ListRefunds => "list_refunds",
             Self::ListDisputes => "list_disputes",
             Self::ListEvents => "list_events",
@@ -101,6 +104,7 @@ impl Operation {
             | Self::CreateRefund => Effect::Writes,
             Self::RetrievePaymentIntent
             | Self::RetrieveCharge
+            | Self::RetrieveRefund
             | Self::ListRefunds
             | Self::ListDisputes
             | Self::ListEvents
@@ -133,6 +137,7 @@ impl Operation {
             | Self::CreateRefund
             | Self::RetrievePaymentIntent
             | Self::RetrieveCharge
+            | Self::RetrieveRefund
             | Self::ListRefunds
             | Self::ListDisputes
             | Self::RetrieveDispute

@@ -1,4 +1,6 @@
 //! A charge: one movement of a card's money, or the failed try of one.
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
@@ -21,6 +23,10 @@ pub struct Charge {
     pub currency: String,
     /// `pi_…`
     pub payment_intent: Option<String>,
+    /// Our own references, which it takes from its intent.
+    pub metadata: BTreeMap<String, String>,
+    /// Whether it is of live mode.
+    pub livemode: Option<bool>,
     /// `cus_…`
     pub customer: Option<String>,
     /// What was charged (`pm_…`).
@@ -82,6 +88,8 @@ impl StripeObject for Charge {
             amount_refunded,
             currency: charge.text("currency")?,
             payment_intent: charge.reference("payment_intent"),
+            metadata: charge.metadata(),
+            livemode: charge.flag_if_any("livemode"),
             customer: charge.reference("customer"),
             payment_method: charge
                 .reference("payment_method")

@@ -6,6 +6,7 @@
 //! unknown one must not stop an event from being read.
 mod charge;
 mod dispute;
+mod event_ref;
 mod fields;
 mod list;
 mod payment_intent;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use charge::{Charge, ChargeRef};
 pub use dispute::{BalanceTransaction, Dispute};
+pub use event_ref::EventRef;
 pub use fields::{Fields, ShapeError};
 pub use list::Page;
 pub use payment_intent::{PaymentError, PaymentIntent};
