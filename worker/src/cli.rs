@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         alert, audit, brakes, break_glass, charge, client, clock, credit, dispute, doctor, engagement,
-        events, explain, generate, import, invoice, jobs, ledger, migrate, time, worker,
+        events, explain, generate, import, invoice, jobs, ledger, migrate, reconcile, time, worker,
     },
     output::{Exit, Failure, Format},
 };
@@ -76,6 +76,8 @@ pub enum Command {
     Dispute(dispute::Args),
     /// Check the books, or show journals and balances.
     Ledger(ledger::Args),
+    /// Compare our books with Stripe's and with themselves; exit 3 when they differ.
+    Reconcile(reconcile::Args),
     /// What happened, and whether that log is still the one that was written.
     Audit(audit::Args),
     /// Let somebody of the platform look into a firm, for a reason and a time, on the record.
@@ -126,6 +128,7 @@ impl Command {
             Command::Credit(args) => credit::run(args, format).await,
             Command::Dispute(args) => dispute::run(args, format).await,
             Command::Ledger(args) => ledger::run(args, format).await,
+            Command::Reconcile(args) => reconcile::run(args, format).await,
             Command::Audit(args) => audit::run(args, format).await,
             Command::BreakGlass(args) => break_glass::run(args, format).await,
             Command::Explain(args) => explain::explain(args, format).await,

@@ -13,6 +13,7 @@ mod jobs;
 mod metrics;
 mod output;
 mod queue;
+mod reconcile;
 mod scheduler;
 mod stripe;
 

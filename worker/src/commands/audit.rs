@@ -97,13 +97,23 @@ struct List {
 }
 
 /// What `--since` says.
-#[derive(Clone, Copy, Debug)]
-enum Since {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Since {
     Ago(chrono::TimeDelta),
     At(DateTime<Utc>),
 }
 
-fn parse_since(text: &str) -> Result<Since, String> {
+impl Since {
+    /// The time that it means.
+    pub(super) fn before(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Self::Ago(ago) => now - ago,
+            Self::At(at) => at,
+        }
+    }
+}
+
+pub(super) fn parse_since(text: &str) -> Result<Since, String> {
     match parse_duration(text) {
         Ok(ago) => Ok(Since::Ago(ago)),
         Err(fault) => parse_time(text)
@@ -133,10 +143,7 @@ async fn list(args: &List, out: Format) -> Result<Exit, Failure> {
         Some(reference) => Some(find_subjects(&db, reference).await?),
         None => None,
     };
-    let since = match args.since {
-        Since::Ago(ago) => db.now().await? - ago,
-        Since::At(at) => at,
-    };
+    let since = args.since.before(db.now().await?);
     let filter = Filter {
         category: args.category,
         since,

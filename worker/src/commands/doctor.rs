@@ -13,6 +13,7 @@ use shared::{
         self, Db, DbOptions,
         health::{self, Facts},
         migrations::{self, SchemaState},
+        reconcile,
     },
 };
 
@@ -28,7 +29,7 @@ use crate::{
 pub struct Args {}
 
 /// Event types without which something is not noticed.
-const NEEDED_EVENTS: &[&str] = &[
+pub const NEEDED_EVENTS: &[&str] = &[
     "payment_intent.succeeded",
     "payment_intent.payment_failed",
     "invoice.payment_succeeded",
@@ -193,11 +194,13 @@ async fn database_facts(report: &mut Report, db: &Db) -> store::Result<()> {
     drop(conn);
     let mut tx = db.plain().await?;
     let facts = health::facts(&mut tx).await?;
+    let drift = reconcile::open(&mut tx).await?;
     tx.rollback().await?;
     rights(report, &facts);
     work(report, &facts);
     schedules(report, db, facts.live_workers).await;
     money(report, &facts);
+    differences(report, &drift);
     Ok(())
 }
 
@@ -357,6 +360,24 @@ fn money(report: &mut Report, facts: &Facts) {
         facts.faulty_cycles == 0,
         facts.faulty_cycles.to_string(),
         "a request of ours was refused: see `quittance invoice show`; once mended, `quittance client autopay on` lets them go on",
+    );
+}
+
+/// What the daily comparison has found and nobody has settled.
+fn differences(report: &mut Report, drift: &[reconcile::Open]) {
+    let firms: Vec<String> = drift
+        .iter()
+        .map(|open| format!("{} in {}", open.findings, open.firm))
+        .collect();
+    report.judge(
+        "open_findings",
+        drift.is_empty(),
+        if firms.is_empty() {
+            "none".to_owned()
+        } else {
+            firms.join(", ")
+        },
+        "our books and Stripe's differ: `quittance reconcile` shows in what",
     );
 }
 

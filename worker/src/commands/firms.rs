@@ -42,10 +42,17 @@ pub async fn named_firms(db: &Db, named: Option<&str>) -> Result<Vec<FirmId>, Fa
     if let Some(reference) = named {
         return Ok(vec![firm_named(db, reference).await?]);
     }
+    Ok(every_firm(db).await?)
+}
+
+/// All firms, in order of their numbers.
+///
+/// # Errors
+/// When the database is away.
+pub async fn every_firm(db: &Db) -> store::Result<Vec<FirmId>> {
     let ids = sqlx::query_scalar!(r#"select firm_id as "firm_id!" from app.firms()"#)
         .fetch_all(db.pool())
-        .await
-        .map_err(store::Error::from)?;
+        .await?;
     Ok(ids.into_iter().map(FirmId).collect())
 }
 

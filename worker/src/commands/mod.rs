@@ -19,6 +19,7 @@ pub mod invoice;
 pub mod jobs;
 pub mod ledger;
 pub mod migrate;
+pub mod reconcile;
 pub mod time;
 pub mod worker;
 
@@ -28,7 +29,7 @@ mod connect;
 mod dispute_text;
 mod engagement_text;
 mod find;
-mod firms;
+pub(crate) mod firms;
 mod glass;
 mod invoice_charge;
 mod invoice_end;

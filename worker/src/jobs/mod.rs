@@ -7,6 +7,7 @@ pub mod generate_package_invoices;
 pub mod process_recurring_charges;
 pub mod process_stripe_event;
 pub mod prune;
+pub mod reconcile;
 pub mod reconcile_payment;
 pub mod refund_payment;
 pub mod review_cycle;
@@ -30,6 +31,7 @@ pub fn register(registry: Registry) -> Registry {
         .external::<refund_payment::RefundPayment>()
         .external::<expire_credit::ExpireCredit>()
         .external::<prune::Prune>()
+        .external::<reconcile::Reconcile>()
         .external::<seal_audit::SealAudit>()
         .transactional::<expire_break_glass::ExpireBreakGlass>()
 }

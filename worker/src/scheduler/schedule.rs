@@ -73,8 +73,11 @@ const EXPIRE: &str = "expire_credit";
 /// Kind of the job that finds what is to be charged.
 const CHARGE: &str = "process_recurring_charges";
 
+/// Kind of the job that compares our books with Stripe's.
+const RECONCILE: &str = "reconcile";
+
 /// All of them.
-pub const ALL: [Schedule; 6] = [
+pub const ALL: [Schedule; 7] = [
     Schedule {
         name: GENERATE,
         cron: "0 * * * *",
@@ -121,6 +124,16 @@ pub const ALL: [Schedule; 6] = [
         catch_up: CatchUp::Latest,
         plan: Plan::Single {
             kind: "seal_audit",
+            queue: Queue::Maintenance,
+        },
+    },
+    // Once a day for all firms: Stripe's lists are those of the account, and are read once.
+    Schedule {
+        name: RECONCILE,
+        cron: "30 4 * * *",
+        catch_up: CatchUp::Latest,
+        plan: Plan::Single {
+            kind: RECONCILE,
             queue: Queue::Maintenance,
         },
     },
