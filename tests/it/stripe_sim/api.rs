@@ -366,6 +366,59 @@ async fn lists_page_in_both_directions() {
     );
 }
 
+/// Whoever compares books reads every list from its first page to its last, from some time on: nothing twice, nothing left out.
+#[tokio::test]
+async fn every_list_of_money_is_read_page_by_page_from_a_time_on() {
+    let sim = Simulator::start().await;
+    let long_ago = sim.paid().await.1;
+    let now = sim.look("/clock").await["now"].as_i64().unwrap();
+    sim.control("/clock", json!({ "now": now + 86_400 })).await;
+    for _ in 0..5 {
+        let (_, charge) = sim.paid().await;
+        sim.post("/refunds", &format!("charge={charge}&amount=10"))
+            .await
+            .ok();
+        let order = json!({ "charge": charge, "kind": "inquiry" });
+        sim.control("/disputes", order).await;
+    }
+    let wanted = [
+        ("payment_intents", 5),
+        ("charges", 5),
+        ("refunds", 5),
+        ("disputes", 5),
+        ("balance_transactions", 10),
+    ];
+    for (list, count) in wanted {
+        let mut ids: Vec<String> = Vec::new();
+        let mut created: Vec<i64> = Vec::new();
+        loop {
+            let after = ids
+                .last()
+                .map(|id| format!("&starting_after={id}"))
+                .unwrap_or_default();
+            let path = format!("/{list}?limit=2&created[gte]={}{after}", now + 43_200);
+            let page = sim.get(&path).await.ok();
+            let rows = page["data"].as_array().unwrap();
+            assert!(!rows.is_empty() && rows.len() <= 2, "{path}: {page}");
+            ids.extend(rows.iter().map(|row| text(row, "id").to_owned()));
+            created.extend(rows.iter().map(|row| row["created"].as_i64().unwrap()));
+            if page["has_more"] == false {
+                break;
+            }
+        }
+        assert_eq!(ids.len(), count, "{list}: {ids:?}");
+        let distinct: std::collections::BTreeSet<&String> = ids.iter().collect();
+        assert_eq!(distinct.len(), count, "{list} shows something twice");
+        assert!(
+            created.is_sorted_by(|a, b| a >= b),
+            "{list} is not the newest first"
+        );
+        assert!(!ids.contains(&long_ago));
+    }
+    let path = format!("/charges?created[lt]={}", now + 43_200);
+    assert_eq!(sim.get(&path).await.ok()["data"][0]["id"], long_ago.as_str());
+}
+
 #[tokio::test]
 async fn an_update_clears_the_error_of_an_intent_and_leaves_the_charge_that_failed() {
     let sim = Simulator::start().await;
