@@ -34,6 +34,7 @@ mod p6_schedules;
 mod p9_ledger;
 mod privacy;
 mod races;
+mod reconcile;
 mod refunds;
 mod refunds_ordered;
 mod requirements;
