@@ -95,6 +95,25 @@ fn a_test_that_keeps_an_invariant_exists() {
 }
 
 #[test]
+fn a_test_that_shows_a_guard_met_by_a_command_exists() {
+    let code = sources(&SOURCES);
+    let text = read("docs/GUARDS.md");
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let cells: String = rows
+        .map(|row| format!("{}\n", row.rsplit_once(" | ").unwrap().1))
+        .collect();
+    let is_test = |name: &&str| {
+        name.matches('_').count() > 3 && is_made_of(name, |c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    let mut named = 0;
+    for name in between(&cells, '`', '`').filter(is_test) {
+        named += 1;
+        assert!(code.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
+    assert!(named > 10, "only {named} tests found in the document");
+}
+
+#[test]
 fn every_job_has_an_entry_and_every_entry_a_job() {
     let code = sources(&["worker/src", "shared/src"]);
     let described: BTreeSet<_> = read("docs/JOBS.md")

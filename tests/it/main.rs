@@ -25,6 +25,7 @@ mod explain;
 mod external_payments;
 mod footprint;
 mod generation;
+mod guards;
 mod ladder;
 mod p1_durability;
 mod p2_exactly_once;
