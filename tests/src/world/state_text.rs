@@ -68,6 +68,10 @@ pub(super) async fn render(pool: &PgPool, start: DateTime<Utc>, firm: Option<&st
             "journals" => "to_jsonb(t) - '{seq,effective_at}'::text[]",
             // By Stripe's clock, which follows ours with a delay.
             "processor_fees" => "to_jsonb(t) - 'at'",
+            // What tells invoices apart that one run has made alike.
+            "invoices" => {
+                "to_jsonb(t) || jsonb_build_object('period', (select min(b.period_start) from billing_periods b where b.invoice_id = t.id))"
+            }
             _ => "to_jsonb(t)",
         };
         let statement = format!(
