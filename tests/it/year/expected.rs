@@ -421,3 +421,99 @@ fn add_months(date: NaiveDate, months: i32) -> NaiveDate {
         .find_map(|last| day(date.day().min(last)))
         .unwrap()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terms(mode: Mode, cadence: &'static str, starts_on: &str, ends_on: Option<&str>) -> Terms {
+        Terms {
+            name: "work".into(),
+            firm: 0,
+            client: 0,
+            mode,
+            cadence: Some(cadence),
+            anniversary: true,
+            daily: false,
+            fee: 1_000,
+            rate: 100,
+            starts_on: starts_on.parse().unwrap(),
+            ends_on: ends_on.map(|end| end.parse().unwrap()),
+        }
+    }
+
+    fn rows(model: &Expected) -> Vec<String> {
+        model.periods().into_keys().collect()
+    }
+
+    #[test]
+    fn a_month_that_begins_on_the_31st_comes_back_to_it_and_the_last_one_is_shared_by_days() {
+        let mut month = terms(Mode::Package, "monthly", "2028-01-31", Some("2028-04-10"));
+        (month.daily, month.fee) = (true, 3_000);
+        let mut model = Expected::new(&[month]);
+        model.run(0, "2028-04-20".parse().unwrap(), true);
+        assert_eq!(
+            rows(&model),
+            [
+                "work 2028-01-31..2028-02-29 live fee 3000 hours 0",
+                "work 2028-02-29..2028-03-31 live fee 3000 hours 0",
+                "work 2028-03-31..2028-04-10 live fee 1000 hours 0",
+            ]
+        );
+    }
+
+    #[test]
+    fn more_than_one_period_in_arrears_waits_and_a_void_keeps_its_period_until_it_is_reissued() {
+        let today = "2028-03-05".parse().unwrap();
+        let mut model = Expected::new(&[terms(Mode::Package, "monthly", "2028-01-01", None)]);
+        model.run(0, today, false);
+        assert_eq!(rows(&model), Vec::<String>::new());
+        assert_eq!(Vec::from_iter(model.waits.clone()), ["work catch_up_needs_approval"]);
+        model.run(0, today, true);
+        assert_eq!(rows(&model).len(), 3);
+        let march = "2028-03-01".parse().unwrap();
+        model.voided("work", march);
+        model.run(0, today, false);
+        assert_eq!(model.invoices(), 3);
+        model.reissued("work", march);
+        model.run(0, today, false);
+        assert_eq!(model.invoices(), 4);
+        assert_eq!(
+            rows(&model)[2..],
+            [
+                "work 2028-03-01..2028-04-01 live fee 1000 hours 0",
+                "work 2028-03-01..2028-04-01 released fee 1000 hours 0",
+            ]
+        );
+    }
+
+    #[test]
+    fn hours_go_with_the_first_period_that_is_over_and_a_period_without_any_has_no_invoice() {
+        let mut model = Expected::new(&[terms(Mode::Hourly, "monthly", "2028-01-01", None)]);
+        for (name, worked_on, state) in [
+            ("one", "2028-01-05", "approved"),
+            ("two", "2028-02-01", "approved"),
+            ("three", "2028-01-06", "submitted"),
+        ] {
+            model.work(&Entry {
+                name: name.into(),
+                engagement: "work".into(),
+                worked_on: worked_on.parse().unwrap(),
+                minutes: 60,
+                state,
+            });
+        }
+        model.run(0, "2028-02-01".parse().unwrap(), false);
+        assert_eq!(rows(&model), ["work 2028-01-01..2028-02-01 live fee 0 hours 1"]);
+        model.approve("three");
+        model.run(0, "2028-03-01".parse().unwrap(), false);
+        model.run(0, "2028-04-01".parse().unwrap(), false);
+        assert_eq!(
+            rows(&model),
+            [
+                "work 2028-01-01..2028-02-01 live fee 0 hours 1",
+                "work 2028-02-01..2028-03-01 live fee 0 hours 2",
+            ]
+        );
+    }
+}
