@@ -7,11 +7,8 @@
 mod admin;
 mod body;
 mod config;
-mod envelope;
-mod facts;
 mod health;
 mod inbox;
-mod members;
 mod metrics;
 mod patience;
 mod refusals;

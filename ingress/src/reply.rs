@@ -6,8 +6,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
+use shared::domain::event::NotAnEvent;
 
-use crate::{envelope::NotAnEvent, refusals::Reason, signature};
+use crate::{refusals::Reason, signature};
 
 /// What `Retry-After` says: long enough for a failover's worst moment, short enough to lose no time.
 const RETRY_AFTER_SECS: u64 = 5;

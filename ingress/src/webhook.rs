@@ -13,12 +13,11 @@ use axum::{
     routing::post,
 };
 use chrono::{DateTime, Utc};
-use shared::{clock::real_now, config::Mode};
+use shared::{clock::real_now, config::Mode, domain::event::Event};
 use tokio::sync::Semaphore;
 
 use crate::{
     body::{self, Budget},
-    envelope::Event,
     inbox::Inbox,
     metrics::{Counted, Metrics},
     refusals::{Reason, Refusals},

@@ -1,11 +1,9 @@
 //! What one statement writes: distinct events in a fixed order, each with those who wait for it.
 
+use shared::domain::event::Event;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{
-    envelope::Event,
-    reply::{Receipt, Rejection},
-};
+use crate::reply::{Receipt, Rejection};
 
 /// Most deliveries in one statement. More gains nothing (the fsync is shared widely enough) and delays the first.
 pub const MAX_EVENTS: usize = 256;

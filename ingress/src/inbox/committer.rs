@@ -4,7 +4,10 @@
 use std::{collections::HashSet, io, sync::Arc, time::Instant};
 
 use prometheus::IntGauge;
-use shared::store::{Db, Error};
+use shared::store::{
+    Db, Error,
+    inbox_insert::{Via, insert},
+};
 use sqlx::PgConnection;
 use tokio::{
     sync::{Mutex, mpsc},
@@ -14,7 +17,6 @@ use tokio::{
 use super::{
     COMMIT_DEADLINE,
     batch::{self, Row, Waiting},
-    insert::insert,
 };
 use crate::{
     metrics::Metrics,
@@ -119,7 +121,7 @@ impl Committer {
             None => Kept::new(self.db.pool().acquire().await?.detach(), &self.metrics),
         };
         let events: Vec<_> = rows.iter().map(|row| &row.event).collect();
-        let written = insert(&mut kept.conn, &events).await;
+        let written = insert(&mut kept.conn, &events, Via::Webhook).await;
         if !matches!(written, Err(Error::Unavailable(_))) {
             self.conn = Some(kept);
         }

@@ -5,11 +5,10 @@
 //! shared by many. Each delivery is answered for itself.
 mod batch;
 mod committer;
-mod insert;
 
 use std::{sync::Arc, time::Duration};
 
-use shared::store::Db;
+use shared::{domain::event::Event, store::Db};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinSet,
@@ -17,7 +16,6 @@ use tokio::{
 };
 
 use crate::{
-    envelope::Event,
     metrics::{Counted, Metrics},
     refusals::Reason,
     reply::{Receipt, Rejection},

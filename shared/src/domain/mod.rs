@@ -7,6 +7,7 @@ pub mod credit;
 pub mod decline;
 pub mod dispute;
 pub mod document;
+pub mod event;
 pub mod explain;
 pub mod generate;
 pub mod import;

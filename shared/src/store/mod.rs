@@ -24,6 +24,7 @@ pub mod generation;
 pub mod health;
 pub mod import;
 pub mod inbox;
+pub mod inbox_insert;
 pub mod inbox_read;
 pub mod invoice_basis;
 pub mod invoice_release;

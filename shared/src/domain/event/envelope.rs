@@ -1,4 +1,4 @@
-//! From signed bytes to a row of the inbox.
+//! From the bytes of an event to a row of the inbox.
 //!
 //! The envelope is read leniently: an event needs an `id` and a `type`, everything else may be missing, new or odd.
 //! What is genuine must be kept, even if we do not understand it yet.
@@ -7,12 +7,12 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, value::RawValue};
 use sha2::{Digest, Sha256};
-use shared::config::Mode;
 
-use crate::{
+use super::{
     facts::{self, MAX_TEXT_BYTES, short},
     members::{boolean, integer, members, text},
 };
+use crate::config::Mode;
 
 /// Latest time that we believe in an event: the end of the year 9999.
 const LATEST_UNIX_SECONDS: i64 = 253_402_300_799;
@@ -42,7 +42,7 @@ pub struct Event {
     pub facts: String,
     /// Events that share it are worked on one at a time, in order.
     pub order_key: Option<String>,
-    /// The signed bytes.
+    /// The bytes as they came.
     pub body: Bytes,
     /// Their SHA-256.
     pub body_sha256: [u8; 32],
@@ -54,9 +54,12 @@ pub struct Event {
 pub struct NotAnEvent(pub &'static str);
 
 impl Event {
-    /// Reads a body whose signature has been checked.
+    /// Reads a body that is Stripe's: its signature has been checked, or Stripe was asked for it.
     ///
-    /// An event that does not name its mode belongs to ours: secrets differ per mode, and ours signed it.
+    /// An event that does not name its mode belongs to ours: secrets and keys differ per mode, and ours were good for it.
+    ///
+    /// # Errors
+    /// When it is no event.
     pub fn parse(body: Bytes, mode: Mode, received_at: DateTime<Utc>) -> Result<Self, NotAnEvent> {
         let envelope = Envelope::read(&body)?;
         let id = envelope
@@ -166,8 +169,9 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// Customer, else payment intent, else charge, else the object itself.
-fn order_key(facts: &Map<String, Value>) -> Option<String> {
+/// What orders the work on an event with these facts: its customer, else payment intent, else charge, else the object itself.
+#[must_use]
+pub fn order_key(facts: &Map<String, Value>) -> Option<String> {
     let text = |name: &str| facts.get(name).and_then(Value::as_str);
     let id = text("id");
     for kind in ["customer", "payment_intent", "charge"] {

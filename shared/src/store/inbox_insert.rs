@@ -1,13 +1,40 @@
-//! The one statement of the ingress.
+//! The one statement by which an event comes in: the door's, and that of the backfill for what never came to the door.
 //!
-//! It runs outside any explicit transaction, so it is one transaction by itself: one round trip. Its result counts only
-//! after Postgres has reported that it is ready again, which it does after the commit; sqlx reads that far.
+//! It needs no explicit transaction around it. The ingress gives it none: then it is one transaction by itself, one round trip, and its
+//! result counts only after Postgres has reported that it is ready again, which it does after the commit; sqlx reads that far.
 
-use shared::store::{Result, jobs::NUDGE_CHANNEL};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::envelope::Event;
+use super::{Result, jobs::NUDGE_CHANNEL};
+use crate::domain::event::Event;
+
+/// How an event came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// Stripe delivered it.
+    Webhook,
+    /// We asked for it.
+    Backfill,
+}
+
+impl Via {
+    /// As in the `via` column.
+    fn as_str(self) -> &'static str {
+        match self {
+            Via::Webhook => "webhook",
+            Via::Backfill => "backfill",
+        }
+    }
+
+    /// Of its job: what somebody waits for goes before what nobody has missed so far.
+    fn priority(self) -> i16 {
+        match self {
+            Via::Webhook => 2,
+            Via::Backfill => 4,
+        }
+    }
+}
 
 /// Writes events, their bodies and their jobs, all or nothing; returns the ids of those that were not there before.
 ///
@@ -16,7 +43,7 @@ use crate::envelope::Event;
 ///
 /// # Errors
 /// When Postgres refuses a row, is away, or did not say that it committed. In the last case it may have.
-pub async fn insert(conn: &mut PgConnection, events: &[&Event]) -> Result<Vec<String>> {
+pub async fn insert(conn: &mut PgConnection, events: &[&Event], via: Via) -> Result<Vec<String>> {
     let job_ids: Vec<_> = events.iter().map(|_| Uuid::now_v7()).collect();
     let ids: Vec<_> = events.iter().map(|e| e.id.as_str()).collect();
     let kinds: Vec<_> = events.iter().map(|e| e.kind.as_str()).collect();
@@ -43,9 +70,9 @@ pub async fn insert(conn: &mut PgConnection, events: &[&Event]) -> Result<Vec<St
                          then set_config('synchronous_commit', 'on', true) end as turned_on
            ), event as (
              insert into stripe_events (stripe_event_id, type, api_version, account, livemode, object_type, object_id,
-                                        created_at, received_at, body_sha256, facts)
+                                        created_at, received_at, via, body_sha256, facts)
              select stripe_event_id, type, api_version, account, livemode, object_type, object_id,
-                    created_at, received_at, body_sha256, facts::jsonb
+                    created_at, received_at, $16, body_sha256, facts::jsonb
                from given
              on conflict (stripe_event_id) do nothing
              returning stripe_event_id
@@ -54,9 +81,9 @@ pub async fn insert(conn: &mut PgConnection, events: &[&Event]) -> Result<Vec<St
              select stripe_event_id, received_at, given.body from given join event using (stripe_event_id)
              on conflict (stripe_event_id) do nothing
            ), job as (
-             insert into jobs (id, queue, kind, dedupe_key, order_key, payload, run_at, created_at)
+             insert into jobs (id, queue, kind, dedupe_key, order_key, payload, priority, run_at, created_at)
              select job_id, 'events', 'process_stripe_event', stripe_event_id, order_key,
-                    jsonb_build_object('event_id', stripe_event_id), setting.now, setting.now
+                    jsonb_build_object('event_id', stripe_event_id), $17, setting.now, setting.now
                from given join event using (stripe_event_id) cross join setting
               order by created_at, received_at
              on conflict (kind, dedupe_key) do nothing
@@ -81,6 +108,8 @@ pub async fn insert(conn: &mut PgConnection, events: &[&Event]) -> Result<Vec<St
         &bodies as _,
         &digests as _,
         NUDGE_CHANNEL,
+        via.as_str(),
+        via.priority(),
     )
     .fetch_one(conn)
     .await?;

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::members::{boolean, each_member, integer, text};
+use super::members::{boolean, each_member, integer, text};
 
 /// Longest text kept. No id or code of Stripe's is longer (ids: at most 255 characters).
 pub const MAX_TEXT_BYTES: usize = 255;
