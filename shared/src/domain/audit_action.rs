@@ -69,6 +69,7 @@ pub const ACTIONS: &[&str] = &[
     "engagement.ended",
     "subscription.updated",
     "subscription.cancelled",
+    "event.replayed",
     "break_glass.activated",
     "break_glass.expired",
     "break_glass.revoked",

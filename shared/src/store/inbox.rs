@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::error::{Result, one_row};
+use super::error::Result;
 use crate::ids::FirmId;
 
 /// An event, as far as its facts go. The body is read by replay only.
@@ -22,6 +22,14 @@ pub struct InboxEvent {
     pub state: String,
     /// Real time of arrival.
     pub received_at: DateTime<Utc>,
+}
+
+impl InboxEvent {
+    /// Whether it has taken effect, or has none.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        matches!(self.state.as_str(), "applied" | "ignored")
+    }
 }
 
 /// What became of an event.
@@ -65,7 +73,8 @@ pub async fn load(conn: &mut PgConnection, id: &str) -> Result<Option<InboxEvent
     .await?)
 }
 
-/// Marks what became of an event, in the transaction of its effects.
+/// Marks what became of an event, in the transaction of its effects. `false` when it was settled before, by a replay or by the
+/// job of its own, and is not any more: what took effect stays so.
 ///
 /// # Errors
 /// When the database is away.
@@ -76,11 +85,11 @@ pub async fn mark(
     state: EventState,
     reason: Option<&str>,
     now: DateTime<Utc>,
-) -> Result<()> {
+) -> Result<bool> {
     let done = sqlx::query!(
         "update stripe_events set state = $2, firm_id = coalesce($3, firm_id), state_reason = $4,
            applied_at = case when $2 in ('applied', 'ignored') then $5::timestamptz else null end
-         where stripe_event_id = $1",
+         where stripe_event_id = $1 and (state not in ('applied', 'ignored') or $2 in ('applied', 'ignored'))",
         id,
         state.as_str(),
         firm.map(|f| f.0),
@@ -89,5 +98,5 @@ pub async fn mark(
     )
     .execute(conn)
     .await?;
-    one_row("mark event", done.rows_affected())
+    Ok(done.rows_affected() == 1)
 }
