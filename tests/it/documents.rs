@@ -160,6 +160,16 @@ fn every_handled_event_type_is_in_the_table_and_no_other() {
 }
 
 #[test]
+fn a_backfill_asks_for_every_handled_type_and_for_no_more_than_stripe_allows() {
+    let code = read("worker/src/events/mod.rs");
+    let asked = code.split_once("pub const HANDLED").unwrap().1;
+    let asked = asked.split_once("];").unwrap().0;
+    let asked: BTreeSet<String> = between(asked, '"', '"').map(str::to_owned).collect();
+    assert_eq!(asked, handled_types());
+    assert!(asked.len() <= 20, "Stripe takes twenty types per call");
+}
+
+#[test]
 fn every_setting_that_is_read_is_in_the_configuration_table() {
     let code = sources(&["ingress/src", "shared/src", "worker/src"]);
     let readme = read("README.md");

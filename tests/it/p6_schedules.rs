@@ -59,6 +59,7 @@ const TICKS: &str = "
                    ('seal_audit', interval '10 minutes', interval '0'),
                    ('expire_credit', interval '1 hour', interval '15 minutes'),
                    ('reconcile', interval '1 day', interval '4 hours 30 minutes'),
+                   ('backfill_events', interval '1 day', interval '4 hours 20 minutes'),
                    ('prune', interval '1 hour', interval '30 minutes')) r (schedule, every, shift)
       cross join (select max(watermark_at) as at from schedules) began
       cross join lateral generate_series(date_trunc('day', began.at) + r.shift, began.at + interval '7 days', r.every) t (tick)

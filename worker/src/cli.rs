@@ -100,7 +100,7 @@ pub enum Command {
     Resume(brakes::ResumeArgs),
     /// List what a person should look at, mark it as read or over, or raise an alert.
     Alert(alert::Args),
-    /// List the events that Stripe sent, or show one.
+    /// List the events that Stripe sent, show one, process some once more, or find those that never came.
     Events(events::Args),
     /// List jobs, or show one.
     Jobs(jobs::Args),

@@ -1,6 +1,7 @@
 //! `quittance`: the worker pool and every operator command.
 
 mod admin_http;
+mod backfill;
 mod brake;
 mod cli;
 mod collection;
@@ -14,6 +15,7 @@ mod metrics;
 mod output;
 mod queue;
 mod reconcile;
+mod replay;
 mod scheduler;
 mod stripe;
 

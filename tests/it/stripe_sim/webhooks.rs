@@ -286,6 +286,37 @@ async fn after_thirty_days_an_event_is_gone() {
 }
 
 #[tokio::test]
+async fn a_list_of_events_is_picked_by_time_and_by_twenty_types_and_goes_on_while_events_are_made() {
+    let sim = Simulator::start().await;
+    for _ in 0..3 {
+        sim.intent().await;
+    }
+    let now = sim.look("/clock").await["now"].as_i64().unwrap();
+    let query = |more: &str| {
+        format!(
+            "/events?types[0]=payment_intent.created&created[gte]={}&limit=2{more}",
+            now - 60
+        )
+    };
+    let first = sim.get(&query("")).await.ok();
+    assert_eq!(
+        (first["data"].as_array().unwrap().len(), &first["has_more"]),
+        (2, &json!(true))
+    );
+    sim.intent().await;
+    let last = text(&first["data"][1], "id");
+    let second = sim.get(&query(&format!("&starting_after={last}"))).await.ok();
+    assert_eq!(
+        (second["data"].as_array().unwrap().len(), &second["has_more"]),
+        (1, &json!(false))
+    );
+    let later = format!("/events?created[gte]={}", now + 3600);
+    assert_eq!(sim.get(&later).await.ok()["data"], json!([]));
+    let many: String = (0..21).map(|n| format!("&types[{n}]=a.b{n}")).collect();
+    assert_eq!(sim.get(&format!("/events?limit=1{many}")).await.status, 400);
+}
+
+#[tokio::test]
 async fn an_endpoint_can_come_and_go() {
     let (first, second) = (Listener::answering(&[]).await, Listener::answering(&[]).await);
     let sim = delivering_to(&first).await;

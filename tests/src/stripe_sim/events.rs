@@ -15,6 +15,8 @@ use super::webhooks::DeliveryAttempt;
 
 /// "Events going back 30 days" are readable.
 const RETENTION_SECS: i64 = 30 * 24 * 3600;
+/// "An array of up to 20 strings containing specific event names."
+const MOST_TYPES: usize = 20;
 /// Beyond this many the oldest are forgotten even before: some two kilobytes each.
 const LIMIT: usize = 100_000;
 
@@ -159,6 +161,9 @@ pub fn list(state: &State, call: &Call) -> Result<Value, ApiError> {
     let params = &call.params;
     params.only(&[&LIST_PARAMS[..], &["type", "types", "delivery_success"]].concat())?;
     let mut types = params.list("types");
+    if types.len() > MOST_TYPES {
+        return Err(ApiError::invalid(format!("You may give at most {MOST_TYPES} types.")).param("types"));
+    }
     types.extend(params.text("type"));
     let delivered = params.boolean("delivery_success")?;
     let rows = page(&state.events.table, params, |event| {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     World,
     error::{Error, Result, must},
-    postgres::Login,
+    postgres::{Database, Login},
     state_text,
 };
 
@@ -85,6 +85,16 @@ impl World {
     #[must_use]
     pub fn database_url(&self, login: Login) -> String {
         self.database.url(login, self.postgres)
+    }
+
+    /// A copy of this world's database as it is now, and where commands reach it.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn backup(&self) -> (Database, String) {
+        let copy = must("the database cannot be copied", self.database.backup().await);
+        let url = copy.url(Login::Worker, self.postgres);
+        (copy, url)
     }
 
     /// `GET` on the ingress's admin port: status and body.

@@ -244,6 +244,31 @@ impl Database {
     }
 }
 
+impl Database {
+    /// A database of its own with everything that is committed in this one, as a backup of this moment restored. What is not
+    /// logged, such as who is alive, is in no backup.
+    ///
+    /// # Errors
+    /// When the server is away, or dumping or restoring fails.
+    pub async fn backup(&self) -> Result<Database> {
+        let copy = self.server.create("copy", "template template0").await?;
+        let restored = Command::new("sh")
+            .args([
+                "-c",
+                "pg_dump --no-unlogged-table-data \"$0\" | psql -qX -v ON_ERROR_STOP=1 \"$1\" >/dev/null",
+            ])
+            .arg(self.server.superuser_url(&self.name))
+            .arg(self.server.superuser_url(&copy.name))
+            .output()
+            .map_err(io("running pg_dump and psql"))?;
+        if !restored.status.success() {
+            let said = String::from_utf8_lossy(&restored.stderr).into_owned();
+            return Err(Error::Setup(format!("a backup cannot be restored: {said}")));
+        }
+        Ok(copy)
+    }
+}
+
 impl Drop for Database {
     /// Drops the database too; on a thread of its own, because a destructor cannot wait for a future.
     fn drop(&mut self) {

@@ -19,13 +19,12 @@ use shared::{
 use uuid::Uuid;
 
 use super::{
-    clock::parse_duration,
-    clock::parse_time,
     connect::open_db_for,
     find::find_subjects,
     firms::{FirmLabel, chosen_firms},
     list_args::ListArgs,
     open_db,
+    since::{Since, parse_since},
 };
 use crate::output::{Exit, Failure, Format, Page, table};
 
@@ -96,32 +95,6 @@ struct List {
     page: ListArgs,
 }
 
-/// What `--since` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Since {
-    Ago(chrono::TimeDelta),
-    At(DateTime<Utc>),
-}
-
-impl Since {
-    /// The time that it means.
-    pub(super) fn before(self, now: DateTime<Utc>) -> DateTime<Utc> {
-        match self {
-            Self::Ago(ago) => now - ago,
-            Self::At(at) => at,
-        }
-    }
-}
-
-pub(super) fn parse_since(text: &str) -> Result<Since, String> {
-    match parse_duration(text) {
-        Ok(ago) => Ok(Since::Ago(ago)),
-        Err(fault) => parse_time(text)
-            .map(Since::At)
-            .map_err(|other| format!("{fault}; {other}")),
-    }
-}
-
 /// Runs `audit`.
 ///
 /// # Errors
@@ -143,7 +116,7 @@ async fn list(args: &List, out: Format) -> Result<Exit, Failure> {
         Some(reference) => Some(find_subjects(&db, reference).await?),
         None => None,
     };
-    let since = args.since.before(db.now().await?);
+    let since = args.since.at(db.now().await?);
     let filter = Filter {
         category: args.category,
         since,
@@ -404,12 +377,5 @@ mod tests {
         for wrong in ["", "42", "a-b", "1770000000123456-"] {
             assert!(read_cursor(wrong).is_err(), "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn since_is_a_duration_or_a_time() {
-        assert!(matches!(parse_since("7d"), Ok(Since::Ago(ago)) if ago.num_days() == 7));
-        assert!(matches!(parse_since("2026-03-01T00:00:00Z"), Ok(Since::At(_))));
-        assert!(parse_since("yesterday").is_err());
     }
 }

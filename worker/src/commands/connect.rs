@@ -15,6 +15,8 @@ use shared::{
 use sqlx::{Connection, PgConnection};
 
 use crate::{
+    context::Context,
+    metrics::Metrics,
     output::Failure,
     stripe::{Client, ConfigError, Limiter, StripeConfig},
 };
@@ -93,6 +95,20 @@ pub fn stripe_client() -> Result<Client, ConfigError> {
     let settings = StripeConfig::from_env()?;
     let limiter = Limiter::local(settings.rates_from_env()?);
     Client::new(&settings, limiter, Arc::new(()))
+}
+
+/// What a job handler may use, for a command that runs one by itself: a client that only reads, and metrics that nobody asks for.
+///
+/// # Errors
+/// When a setting is missing or malformed; nothing is connected to yet.
+pub fn reading_context(db: Db) -> Result<Context, Failure> {
+    let metrics = Metrics::new().map_err(|e| Failure::new("internal", e.to_string()))?;
+    Ok(Context {
+        db,
+        stripe: Arc::new(stripe_client()?.read_only()),
+        metrics: Arc::new(metrics),
+        worker_id: Arc::from("command"),
+    })
 }
 
 /// It answered, and refused: wrong password, unknown database, no privilege.

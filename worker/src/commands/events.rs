@@ -1,4 +1,4 @@
-//! `quittance events`: what Stripe sent, and what became of it. Facts only; a body is shown under break-glass alone (A-30).
+//! `quittance events`: what Stripe sent, and what became of it; once more, or what it did not send. Facts only; a body is shown under break-glass alone (A-30).
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use shared::{
 };
 use uuid::Uuid;
 
-use super::{glass, list_args::ListArgs, open_db};
+use super::{events_backfill, events_replay, glass, list_args::ListArgs, open_db};
 use crate::output::{Exit, Failure, Format, Page, table};
 
 /// Arguments of `events`.
@@ -44,6 +44,18 @@ enum Command {
         #[arg(long, value_name = "SESSION", requires = "body")]
         break_glass: Option<Uuid>,
     },
+    /// Process events once more, by the same job: these, or all that the filters let through. Harmless, whatever they are.
+    #[command(after_help = "Examples:
+  quittance events replay evt_1 evt_2 --reason 'Stripe answered 404 until noon'
+  quittance events replay --state parked --since 30d --reason 'the client was imported too late'
+  quittance events replay --type charge.refunded --since 2026-03-01 --until 2026-03-08 --dry-run
+  quittance events replay --since 30d --into postgres://localhost/copy --shuffle --duplicate --drop --seed 7")]
+    Replay(events_replay::Args),
+    /// Find what Stripe told nobody, and process it: events that never came, objects that the books do not show as they are.
+    #[command(after_help = "Examples:
+  quittance events backfill
+  quittance events backfill --since 10d --dry-run")]
+    Backfill(events_backfill::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -64,14 +76,16 @@ struct List {
 /// When there is no such event, or the database is away.
 pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
     let db = open_db().await?;
-    let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
     match args.command {
+        Command::Replay(args) => return events_replay::run(&db, args, out).await,
+        Command::Backfill(args) => return events_backfill::run(&db, args, out).await,
         Command::List(List { state, kind, page }) => {
             let filter = Filter {
                 state: state.as_deref(),
                 kind: kind.as_deref(),
                 after: page.cursor.as_deref(),
             };
+            let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
             let rows = inbox_read::list(&mut conn, &filter, page.fetch()).await?;
             out.show(&Page::of(rows, page.shown(), |row| row.id.clone()), describe_page)?;
         }
@@ -80,6 +94,7 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
             body,
             break_glass,
         } => {
+            let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
             let event = inbox_read::show(&mut conn, &id).await?;
             drop(conn);
             let event = event.ok_or_else(|| Failure::not_found(format!("there is no event {id:?}")))?;

@@ -28,6 +28,9 @@ mod client_show;
 mod connect;
 mod dispute_text;
 mod engagement_text;
+mod events_backfill;
+mod events_copy;
+mod events_replay;
 mod find;
 pub(crate) mod firms;
 mod glass;
@@ -40,6 +43,7 @@ mod list_args;
 mod pay_external;
 mod reason;
 mod refund;
+mod since;
 mod time_text;
 mod wait;
 

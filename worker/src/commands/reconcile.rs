@@ -12,11 +12,11 @@ use shared::{
 use uuid::Uuid;
 
 use super::{
-    audit::{Since, parse_since},
     connect::{open_db_for, stripe_client},
     firms::{FirmLabel, chosen_firms, exit_after},
     invoice_text::amount,
     operator,
+    since::{Since, parse_since},
 };
 use crate::{
     context::Context,
@@ -110,7 +110,7 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
     let firms = chosen_firms(&db, args.firm_id.as_deref()).await?;
     let now = db.now().await?;
     let window = Window {
-        since: args.since.map_or(now - LOOK_BACK, |since| since.before(now)),
+        since: args.since.map_or(now - LOOK_BACK, |since| since.at(now)),
         until: now - SETTLING,
     };
     let ids: Vec<_> = firms.iter().map(|firm| firm.id).collect();

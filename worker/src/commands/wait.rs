@@ -93,7 +93,8 @@ pub async fn pause(db: &Db, started: Instant, args: WaitArgs, what: &str) -> Res
     Ok(())
 }
 
-fn progress(jobs: usize, format: Format, what: &'static str) -> ProgressBar {
+/// A bar on standard error, where a person looks on.
+pub fn progress(jobs: usize, format: Format, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(u64::try_from(jobs).unwrap_or(u64::MAX)).with_message(what);
     if format == Format::Json || !std::io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());

@@ -1,4 +1,5 @@
 //! One file per job: payload, policy, handler. `cycle.rs` is what those about a collection cycle share.
+pub mod backfill_events;
 pub mod cancel_payment_intent;
 pub mod collect_invoice;
 pub mod expire_break_glass;
@@ -30,6 +31,7 @@ pub fn register(registry: Registry) -> Registry {
         .transactional::<review_cycle::ReviewCycle>()
         .external::<refund_payment::RefundPayment>()
         .external::<expire_credit::ExpireCredit>()
+        .external::<backfill_events::BackfillEvents>()
         .external::<prune::Prune>()
         .external::<reconcile::Reconcile>()
         .external::<seal_audit::SealAudit>()

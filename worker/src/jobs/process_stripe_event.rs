@@ -1,5 +1,5 @@
 //! Applies one event of the inbox.
-//! Trigger: the ingress stored it.   Effect: rows only; Stripe is read, never written.
+//! Trigger: the ingress or the backfill stored it; `quittance events replay`.   Effect: rows only; Stripe is read, never written.
 //! Idempotent: the object is fetched and applied through monotone reducers; every fact has a natural key.
 //! Gives up: an event that belongs to nothing we know, or whose object Stripe does not know, is looked at again after 1 m,
 //! 5 m … 1 d, and parked after 3 days.
@@ -40,12 +40,24 @@ pub struct ProcessStripeEvent;
 #[derive(Deserialize)]
 struct Args {
     event_id: String,
+    /// The run of the command that wants it done again, though it was settled before.
+    replay: Option<Uuid>,
 }
 
 /// An event with its object as it is at Stripe now.
 pub struct Prepared {
     event: InboxEvent,
     found: Found,
+    pass: Pass,
+}
+
+/// Why an event is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// It came in, and is looked at until it is settled or parked.
+    First,
+    /// Somebody wants to have it looked at again, once.
+    Replay,
 }
 
 enum Found {
@@ -86,16 +98,22 @@ impl TransactionalJob for ProcessStripeEvent {
                 args.event_id
             )));
         };
-        if matches!(event.state.as_str(), "applied" | "ignored") {
+        let pass = match args.replay {
+            None => Pass::First,
+            Some(_) => Pass::Replay,
+        };
+        if pass == Pass::First && event.is_settled() {
             return Ok(Prepared {
                 event,
                 found: Found::Settled,
+                pass,
             });
         }
         let Some(family) = events::family(&event.event_type) else {
             return Ok(Prepared {
                 event,
                 found: Found::Ignored,
+                pass,
             });
         };
         let route = routes::find(&mut conn, &events::known_by(&event, family)).await?;
@@ -111,6 +129,7 @@ impl TransactionalJob for ProcessStripeEvent {
             return Ok(Prepared {
                 event,
                 found: Found::Unmatched,
+                pass,
             });
         };
         let found = match fetch(cx, &event, family, &known_by, cycle).await {
@@ -118,20 +137,19 @@ impl TransactionalJob for ProcessStripeEvent {
             Err(Unfetched::NotThere(message)) => Found::NotThere(firm, message),
             Err(Unfetched::Failed(error)) => return Err(error),
         };
-        Ok(Prepared { event, found })
+        Ok(Prepared { event, found, pass })
     }
 
     async fn apply(_: &Context, tx: &mut Tx, job: &Job, prepared: Prepared) -> Result<Outcome, JobError> {
-        let event = prepared.event;
+        let Prepared { event, found, pass } = prepared;
         let now = tx.now();
-        match prepared.found {
+        match found {
             Found::Settled => Ok(Outcome::AlreadyApplied("the event was settled before")),
-            Found::Ignored => {
-                inbox::mark(tx, &event.id, None, EventState::Ignored, None, now).await?;
-                Ok(Outcome::done())
+            Found::Ignored => settle(tx, &event, None, EventState::Ignored).await,
+            Found::Unmatched => wait(tx, job, &event, pass, WaitsFor::Owner).await,
+            Found::NotThere(firm, message) => {
+                wait(tx, job, &event, pass, WaitsFor::Object { firm, message }).await
             }
-            Found::Unmatched => wait(tx, job, &event, WaitsFor::Owner).await,
-            Found::NotThere(firm, message) => wait(tx, job, &event, WaitsFor::Object { firm, message }).await,
             Found::Ours(firm, object) => {
                 tx.set_firm(firm).await?;
                 let cause = Cause::event(&event.id);
@@ -150,13 +168,14 @@ impl TransactionalJob for ProcessStripeEvent {
                     Object::PaymentMethod(seen) => events::payment_method::apply(tx, at, seen).await?,
                 };
                 if !applied {
-                    return wait(tx, job, &event, WaitsFor::Owner).await;
+                    return wait(tx, job, &event, pass, WaitsFor::Owner).await;
                 }
-                inbox::mark(tx, &event.id, Some(firm), EventState::Applied, None, now).await?;
-                if event.state == "parked" {
+                let outcome = settle(tx, &event, Some(firm), EventState::Applied).await?;
+                // A replay may have begun before the event was parked.
+                if event.state == "parked" || pass == Pass::Replay {
                     settle_parked(tx, &event, firm).await?;
                 }
-                Ok(Outcome::done())
+                Ok(outcome)
             }
         }
     }
@@ -235,14 +254,42 @@ impl WaitsFor {
     }
 }
 
-/// Never guessed, and never given up at once: looked at again for three days, then a person must.
-async fn wait(tx: &mut Tx, job: &Job, event: &InboxEvent, what: WaitsFor) -> Result<Outcome, JobError> {
+/// The event's end. One that had this end before keeps the time of it.
+async fn settle(
+    tx: &mut Tx,
+    event: &InboxEvent,
+    firm: Option<FirmId>,
+    end: EventState,
+) -> Result<Outcome, JobError> {
     let now = tx.now();
+    if event.state != end.as_str() {
+        inbox::mark(tx, &event.id, firm, end, None, now).await?;
+    }
+    Ok(Outcome::Done(json!({ "event": end.as_str() })))
+}
+
+/// Never guessed, and never given up at once: looked at again for three days, then a person must. A replay is such a person's
+/// look: it finds out whether the event can be applied by now, and leaves it as it is where it cannot.
+async fn wait(
+    tx: &mut Tx,
+    job: &Job,
+    event: &InboxEvent,
+    pass: Pass,
+    what: WaitsFor,
+) -> Result<Outcome, JobError> {
+    let now = tx.now();
+    if pass == Pass::Replay {
+        return Ok(Outcome::Done(
+            json!({ "event": event.state, "not_applied": what.while_waiting() }),
+        ));
+    }
     match next_look(job.created_at, now) {
         Some(until) => {
             let reason = what.while_waiting();
             let unmatched = EventState::Unmatched;
-            inbox::mark(tx, &event.id, what.firm(), unmatched, Some(&reason), now).await?;
+            if !inbox::mark(tx, &event.id, what.firm(), unmatched, Some(&reason), now).await? {
+                return Ok(settled_meanwhile());
+            }
             Ok(Outcome::Snooze { until, reason })
         }
         None => {
@@ -250,16 +297,24 @@ async fn wait(tx: &mut Tx, job: &Job, event: &InboxEvent, what: WaitsFor) -> Res
             if let Some(firm) = what.firm() {
                 tx.set_firm(firm).await?;
             }
-            park(tx, event, what.firm(), &reason).await?;
+            if !park(tx, event, what.firm(), &reason).await? {
+                return Ok(settled_meanwhile());
+            }
             Ok(Outcome::Done(json!({"parked": reason})))
         }
     }
 }
 
-/// Leaves an event to a person, and tells somebody.
-async fn park(tx: &mut Tx, event: &InboxEvent, firm: Option<FirmId>, why: &str) -> Result<(), JobError> {
+fn settled_meanwhile() -> Outcome {
+    Outcome::AlreadyApplied("a replay has settled the event meanwhile")
+}
+
+/// Leaves an event to a person, and tells somebody. `false` when a replay has settled it meanwhile.
+async fn park(tx: &mut Tx, event: &InboxEvent, firm: Option<FirmId>, why: &str) -> Result<bool, JobError> {
     let now = tx.now();
-    inbox::mark(tx, &event.id, firm, EventState::Parked, Some(why), now).await?;
+    if !inbox::mark(tx, &event.id, firm, EventState::Parked, Some(why), now).await? {
+        return Ok(false);
+    }
     let alert = NewAlert {
         kind: AlertType::SystemError,
         severity: Severity::Critical,
@@ -274,7 +329,7 @@ async fn park(tx: &mut Tx, event: &InboxEvent, firm: Option<FirmId>, why: &str) 
         cause: &Cause::event(&event.id),
     };
     alerts::raise(tx, firm, now, &alert).await?;
-    Ok(())
+    Ok(true)
 }
 
 /// An event that was parked is applied after all. Its alert may be from when its firm was not known yet.

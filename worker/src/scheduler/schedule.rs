@@ -77,7 +77,7 @@ const CHARGE: &str = "process_recurring_charges";
 const RECONCILE: &str = "reconcile";
 
 /// All of them.
-pub const ALL: [Schedule; 7] = [
+pub const ALL: [Schedule; 8] = [
     Schedule {
         name: GENERATE,
         cron: "0 * * * *",
@@ -124,6 +124,16 @@ pub const ALL: [Schedule; 7] = [
         catch_up: CatchUp::Latest,
         plan: Plan::Single {
             kind: "seal_audit",
+            queue: Queue::Maintenance,
+        },
+    },
+    // After the night's charges have been told, and before anybody is at work.
+    Schedule {
+        name: "backfill_events",
+        cron: "20 4 * * *",
+        catch_up: CatchUp::Latest,
+        plan: Plan::Single {
+            kind: "backfill_events",
             queue: Queue::Maintenance,
         },
     },

@@ -48,6 +48,15 @@ pub struct Client {
     limiter: Limiter,
     observer: Arc<dyn Observer>,
     mode: Mode,
+    access: Access,
+}
+
+/// What a client may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    ReadAndWrite,
+    /// A POST is refused before anything is sent: for dry runs and for work on copies.
+    Read,
 }
 
 /// A PaymentIntent to be created. It is not confirmed yet, so no money moves.
@@ -93,7 +102,23 @@ impl Client {
             limiter,
             observer,
             mode: config.mode()?,
+            access: Access::ReadAndWrite,
         })
+    }
+
+    /// The same client, unable to change anything at Stripe.
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        Self {
+            access: Access::Read,
+            ..self
+        }
+    }
+
+    /// Of which of Stripe's two worlds its key is.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Creates a PaymentIntent for later, off-session confirmation by card.
@@ -341,6 +366,12 @@ impl Client {
         request: &(impl StripeRequest + Sync),
         post: Option<Post<'_>>,
     ) -> Call<(T, Option<String>)> {
+        if post.is_some() && self.access == Access::Read {
+            return Err(invalid(
+                "read_only",
+                format!("{} is not sent by who only reads", operation.as_str()),
+            ));
+        }
         let Answer { value, request_id } = retry::bounded(|| self.attempt(operation, request, post)).await?;
         self.check_mode(&value, request_id.as_ref())?;
         match T::parse(&value) {

@@ -37,7 +37,7 @@ pub use key::IdempotencyKey;
 pub use limiter::{Limiter, Rates};
 pub use list::{List, Pages};
 pub use objects::{
-    BalanceTransaction, Charge, Dispute, EventRef, PaymentError, PaymentIntent, PaymentMethod, Refund,
+    BalanceTransaction, Charge, Dispute, EventRef, PaymentError, PaymentIntent, PaymentMethod, Raw, Refund, ShapeError, StripeObject,
 };
 pub use observer::Observer;
 pub use operation::Operation;

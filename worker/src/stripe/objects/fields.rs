@@ -33,6 +33,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The whole object, as it came.
+    pub(in crate::stripe) fn whole(&self) -> Value {
+        Value::Object(self.map.clone())
+    }
+
     /// A field; null counts as absent, as Stripe uses both for "none".
     pub(in crate::stripe) fn get(&self, name: &str) -> Option<&'a Value> {
         self.map.get(name).filter(|value| !value.is_null())

@@ -46,3 +46,15 @@ pub trait StripeObject: Sized {
         Self::read(&Fields::of(Self::NAME, value)?)
     }
 }
+
+/// An object as it came: for what is kept, or read by somebody else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Raw(pub Value);
+
+impl StripeObject for Raw {
+    const NAME: &'static str = "object";
+
+    fn read(object: &Fields<'_>) -> Result<Self, ShapeError> {
+        Ok(Self(object.whole()))
+    }
+}
