@@ -1,11 +1,12 @@
 //! Events: every change makes one, with the object as it was at that moment, never to change again.
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::api::Call;
+use super::chaos::Fate;
 use super::error::ApiError;
 use super::lists::{LIST_PARAMS, page};
 use super::objects;
@@ -243,7 +244,9 @@ impl State {
 
     fn emit(&mut self, kind: &str, object: &Value, previous: Option<Value>) {
         // "In some cases, two separate Event objects are generated and sent": two ids, one change.
-        let copies = if self.webhooks.settings.double { 2 } else { 1 };
+        let fate = self.dice.event(kind, object);
+        let doubled = self.webhooks.settings.double || fate == Fate::Doubled;
+        let copies = if doubled { 2 } else { 1 };
         for _ in 0..copies {
             let Ok(object) = to_raw_value(object) else { return };
             let event = Event {
@@ -260,16 +263,23 @@ impl State {
                 dropped: false,
                 attempts: Vec::new(),
             };
-            self.announce(event);
+            self.announce(event, fate);
         }
     }
 
     /// Puts an event into the log and on its way to every endpoint.
-    pub fn announce(&mut self, mut event: Event) {
-        event.dropped = event.dropped || self.webhooks.drops(&event.kind);
+    pub fn announce(&mut self, mut event: Event, fate: Fate) {
+        event.dropped = event.dropped || fate == Fate::Dropped || self.webhooks.drops(&event.kind);
         event.awaiting = self.webhooks.endpoint_ids();
         if !event.dropped {
-            self.webhooks.enqueue(&event.id, Instant::now());
+            let (copies, delay) = match fate {
+                Fate::Repeated(more) => (1 + more, Duration::ZERO),
+                Fate::Overtaken(delay) | Fate::Late(delay) => (1, delay),
+                Fate::Usual | Fate::Dropped | Fate::Doubled => (1, Duration::ZERO),
+            };
+            for _ in 0..copies {
+                self.webhooks.enqueue(&event.id, Instant::now() + delay);
+            }
         }
         self.events.fresh.push(event.id.clone());
         self.events.table.push(event);

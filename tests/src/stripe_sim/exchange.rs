@@ -26,7 +26,7 @@ pub async fn exchange(sim: &Sim, call: Call) -> (Answer, Transfer) {
     let (answer, transfer) = match authenticate(call.authorization.as_deref()) {
         Err(error) => (Answer::error(&error, &request_id), Transfer::Whole),
         Ok(()) => {
-            fault = sim.lock().faults.strike(&call.method, &call.path);
+            fault = strike(&mut sim.lock(), &call);
             match fault
                 .as_ref()
                 .and_then(|fault| breakage::instead(fault, &request_id))
@@ -39,6 +39,25 @@ pub async fn exchange(sim: &Sim, call: Call) -> (Answer, Transfer) {
     let answer = advise(&call, fault.as_ref(), answer);
     log(sim, &call, arrived_ms, fault.as_ref(), &answer, transfer);
     (answer, transfer)
+}
+
+/// What goes wrong with this call: by a rule, or else by the dice.
+fn strike(state: &mut State, call: &Call) -> Option<Fault> {
+    let ruled = state.faults.strike(&call.method, &call.path);
+    ruled.or_else(|| {
+        let customer = customer_of(state, call).unwrap_or_else(|| "-".into());
+        state.dice.call(&call.method, &call.path, &customer)
+    })
+}
+
+/// Whom a call is about.
+fn customer_of(state: &State, call: &Call) -> Option<String> {
+    let id = call.path.split('/').nth(3);
+    let of_intent = id.and_then(|id| state.intents.get(id)?.customer.clone());
+    let of_charge = || id.and_then(|id| state.charges.get(id)?.customer.clone());
+    of_intent
+        .or_else(of_charge)
+        .or_else(|| call.params.text("customer").map(str::to_owned))
 }
 
 /// Executes a call, unless its idempotency key already has an answer or a conflict.

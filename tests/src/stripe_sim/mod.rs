@@ -14,6 +14,7 @@ mod balance;
 mod books;
 mod breakage;
 mod cards;
+mod chaos;
 mod charges;
 mod charging;
 mod clock;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::cards::Cards;
+use super::chaos::Dice;
 use super::clock::Clock;
 use super::events::EventLog;
 use super::faults::Faults;
@@ -55,6 +56,8 @@ pub struct State {
     pub answers: Option<Shape>,
     pub idempotency: Idempotency,
     pub faults: Faults,
+    /// Trouble by a seed, where no rule of `faults` strikes.
+    pub dice: Dice,
     pub events: EventLog,
     pub webhooks: Webhooks,
     pub requests: RequestLog,
@@ -79,6 +82,7 @@ impl State {
             answers: None,
             idempotency: Idempotency::default(),
             faults: Faults::default(),
+            dice: Dice::default(),
             events: EventLog::default(),
             webhooks: Webhooks::default(),
             requests: RequestLog::default(),

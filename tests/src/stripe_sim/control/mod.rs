@@ -48,11 +48,12 @@
 //! |---|---|
 //! | `POST /faults {path, kind, method?, nth?, times?, ms?, retry_after_secs?, reason?, should_retry?}` | makes API calls go wrong; a path may have `*` for a segment and may end in `/` for everything below |
 //! | `GET /faults`, `DELETE /faults` | rules with `matched` and `struck`, and how many calls are `holding`; forgets the rules |
+//! | `POST /chaos {seed, calls?, events?, every_customer?, slow_ms?}`, `GET /chaos`, `DELETE /chaos` | trouble by a seed for so many of a thousand calls and events; how often each kind struck |
 //! | `POST /answers {shape}` | API calls are answered in this shape (`old`, `new`), whatever version they ask for; `null`: as their version says |
 //! | `POST /release` | lets every held call go: `{released}` |
 //! | `GET /clock`, `POST /clock {now\|offset_ms}` | refused (409) while a database owns the clock |
 //! | `GET /books` | what really happened to money; `GET /books/totals`: without the intents |
-//! | `GET /requests?method=&path=&after=` | the API calls, oldest first; `path` is a pattern as in faults |
+//! | `GET /requests?method=&path=&after=` | the API calls, oldest first, with the real time of their arrival (`arrived_ms`); `path` is a pattern as in faults |
 //! | `GET /health` | `{"ok":true}` |
 mod banks;
 mod cardholders;
@@ -65,6 +66,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::books::{books, totals};
+use super::chaos::Chaos;
 use super::clock::wall_ms;
 use super::error::ApiError;
 use super::faults::{self, Fault};
@@ -120,6 +122,9 @@ async fn dispatch(sim: &Arc<Sim>, method: &str, route: &str, query: &Params, bod
             sim.lock().faults.clear();
             Ok(json!({ "data": [] }))
         }
+        ("GET", ["chaos"]) => Ok(sim.lock().dice.report()),
+        ("POST", ["chaos"]) => set_chaos(sim, Some(read(body)?)),
+        ("DELETE", ["chaos"]) => set_chaos(sim, None),
         ("POST", ["release"]) => Ok(json!({ "released": sim.lock().faults.release() })),
         ("POST", ["answers"]) => set_answers(sim, read(body)?),
         ("GET", ["clock"]) => Ok(clock(sim)),
@@ -147,6 +152,12 @@ fn add_fault(sim: &Sim, fault: Fault) -> Answer {
     let mut state = sim.lock();
     state.faults.add(fault).map_err(ApiError::invalid)?;
     Ok(state.faults.report())
+}
+
+fn set_chaos(sim: &Sim, chaos: Option<Chaos>) -> Answer {
+    let mut state = sim.lock();
+    state.dice.set(chaos);
+    Ok(state.dice.report())
 }
 
 fn requests(sim: &Sim, query: &Params) -> Answer {

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Answer;
+use crate::stripe_sim::chaos::Fate;
 use crate::stripe_sim::error::ApiError;
 use crate::stripe_sim::events::Event;
 use crate::stripe_sim::params::Params;
@@ -153,7 +154,7 @@ pub fn inject(state: &mut State, new: NewEvent) -> Answer {
         ))
         .param("id"));
     }
-    state.announce(event);
+    state.announce(event, Fate::Usual);
     state
         .events
         .table
