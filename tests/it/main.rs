@@ -44,6 +44,7 @@ mod refunds_ordered;
 mod requirements;
 mod replay;
 mod sdk;
+mod simulation;
 mod stripe_sim;
 mod terms;
 mod too_late;
