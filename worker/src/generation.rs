@@ -168,7 +168,7 @@ pub async fn chunk(
 /// # Errors
 /// When a stored word is none of ours.
 pub fn due(row: &EngagementRow, firm: &FirmContext, as_of: NaiveDate) -> store::Result<Vec<(Days, Money)>> {
-    let facts = Wanted::default().facts(row, &[], firm)?;
+    let facts = row.facts(&[], firm, std::iter::empty())?;
     let planned = plan(&facts, as_of, Approval::default()).planned;
     Ok(planned
         .into_iter()

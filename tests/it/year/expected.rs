@@ -468,7 +468,10 @@ mod tests {
         let mut model = Expected::new(&[terms(Mode::Package, "monthly", "2028-01-01", None)]);
         model.run(0, today, false);
         assert_eq!(rows(&model), Vec::<String>::new());
-        assert_eq!(Vec::from_iter(model.waits.clone()), ["work catch_up_needs_approval"]);
+        assert_eq!(
+            Vec::from_iter(model.waits.clone()),
+            ["work catch_up_needs_approval"]
+        );
         model.run(0, today, true);
         assert_eq!(rows(&model).len(), 3);
         let march = "2028-03-01".parse().unwrap();

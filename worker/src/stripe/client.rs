@@ -262,12 +262,6 @@ impl Client {
         .await
     }
 
-    /// The mode of our key.
-    #[must_use]
-    pub fn mode(&self) -> Mode {
-        self.mode
-    }
-
     /// Reads a dispute with all its movements of money.
     ///
     /// # Errors

@@ -35,9 +35,10 @@ pub use config::{ConfigError, LONGEST_TIMEOUT, StripeConfig};
 pub use error::{Class, Decline, Error};
 pub use key::IdempotencyKey;
 pub use limiter::{Limiter, Rates};
-pub use list::{List, Pages};
+pub use list::List;
 pub use objects::{
-    BalanceTransaction, Charge, Dispute, EventRef, PaymentError, PaymentIntent, PaymentMethod, Raw, Refund, ShapeError, StripeObject,
+    BalanceTransaction, Charge, Dispute, EventRef, PaymentError, PaymentIntent, PaymentMethod, Raw, Refund,
+    ShapeError, StripeObject,
 };
 pub use observer::Observer;
 pub use operation::Operation;
