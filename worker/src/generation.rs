@@ -12,7 +12,6 @@ use shared::{
         period::{Fee, Period},
     },
     ids::{EngagementId, InvoiceId},
-    money::Money,
     store::{
         self,
         audit::Cause,
@@ -161,28 +160,6 @@ pub async fn chunk(
     let report = wanted.report(&generated);
     record(conn, firm, now, &rows, &wanted, &report, cause).await?;
     Ok((last, report))
-}
-
-/// The periods of an engagement that generation would bill for a date, with what they would come to, hours apart. Only looks.
-///
-/// # Errors
-/// When a stored word is none of ours.
-pub fn due(row: &EngagementRow, firm: &FirmContext, as_of: NaiveDate) -> store::Result<Vec<(Days, Money)>> {
-    let facts = row.facts(&[], firm, std::iter::empty())?;
-    let planned = plan(&facts, as_of, Approval::default()).planned;
-    Ok(planned
-        .into_iter()
-        .filter_map(|planned| match planned {
-            Planned::Bill { period, total, .. } => Some((
-                Days {
-                    start: period.start,
-                    end: period.end,
-                },
-                total,
-            )),
-            Planned::Skip { .. } => None,
-        })
-        .collect())
 }
 
 /// Time that may be billed, by engagement. It is locked: before any period is claimed, as by everybody who bills time.

@@ -175,6 +175,32 @@ pub async fn engagements_after(
     read(conn, firm, &ids).await
 }
 
+/// The next engagements with a fee that were signed before a time, by id, and nothing locked.
+///
+/// # Errors
+/// When the database is away.
+pub async fn signed_before(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    time: DateTime<Utc>,
+    after: Option<EngagementId>,
+    most: i64,
+) -> Result<Vec<EngagementRow>> {
+    let ids = sqlx::query_scalar!(
+        "select id from engagements
+          where firm_id = $1 and id > $2 and cadence is not null and pricing_mode in ('package', 'mixed')
+            and status not in ('draft', 'canceled') and signed_at < $3
+          order by id limit $4",
+        firm.0,
+        after.map_or(Uuid::nil(), |id| id.0),
+        time,
+        most
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    read(conn, firm, &ids).await
+}
+
 /// An engagement with all its versions that are billed on a cadence, by id, and nothing locked.
 ///
 /// # Errors

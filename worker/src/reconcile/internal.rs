@@ -1,17 +1,17 @@
 //! Our own tables beside each other (L4): the ledger with the facts, what should have been billed, and what stands still.
 
-use chrono::Days;
+use chrono::{Days, TimeDelta};
 use shared::{
     domain::{
+        generate::{Approval, Planned, plan},
         ledger::Severity,
         reconcile::{Finding, Kind, Layer, Side},
     },
     ids::FirmId,
-    store::{generation as firms, ledger, reconcile as rows},
+    store::{Tx, generation, ledger, reconcile as rows},
 };
 
 use super::{Error, MOST_FINDINGS, PAGE, Walk};
-use crate::generation;
 
 impl Walk<'_> {
     /// One firm in one state of the database.
@@ -43,30 +43,45 @@ impl Walk<'_> {
         let most = i64::try_from(MOST_FINDINGS).unwrap_or(i64::MAX);
         findings.extend(rows::internal(&mut tx, firm, most).await?);
 
-        let context = firms::firm_context(&mut tx, firm).await?;
-        // What fell due today may still be billed tonight.
-        let as_of = context.today - Days::new(1);
-        let mut after = None;
-        loop {
-            let engagements = rows::unbilled(&mut tx, firm, after, PAGE).await?;
-            let Some(last) = engagements.last() else { break };
-            after = Some(last.id);
-            for engagement in &engagements {
-                for (days, total) in generation::due(engagement, &context, as_of)? {
-                    findings.push(Finding {
-                        kind: Kind::UnbilledPeriod,
-                        layer: Layer::Internal,
-                        subject: format!("engagement {}, {} to {}", engagement.label, days.start, days.end),
-                        ours: None,
-                        stripe: Some(Side::of("expected").money(total)),
-                        repair: None,
-                        object_at: None,
-                    });
-                }
-            }
-        }
+        findings.extend(unbilled(&mut tx, firm).await?);
         tx.rollback().await?;
         self.add_all(firm, findings);
         Ok(())
+    }
+}
+
+/// The periods that generation would bill by itself for yesterday, and has not: what fell due today may still be billed
+/// tonight, and what was signed today too.
+async fn unbilled(tx: &mut Tx, firm: FirmId) -> Result<Vec<Finding>, Error> {
+    let context = generation::firm_context(tx, firm).await?;
+    let (as_of, signed_before) = (context.today - Days::new(1), tx.now() - TimeDelta::days(1));
+    let mut findings = Vec::new();
+    let mut after = None;
+    loop {
+        let engagements = generation::signed_before(tx, firm, signed_before, after, PAGE).await?;
+        let Some(last) = engagements.last() else {
+            return Ok(findings);
+        };
+        after = Some(last.id);
+        for engagement in &engagements {
+            let facts = engagement.facts(&[], &context, [])?;
+            for planned in plan(&facts, as_of, Approval::default()).planned {
+                let Planned::Bill { period, total, .. } = planned else {
+                    continue;
+                };
+                findings.push(Finding {
+                    kind: Kind::UnbilledPeriod,
+                    layer: Layer::Internal,
+                    subject: format!(
+                        "engagement {}, {} to {}",
+                        engagement.label, period.start, period.end
+                    ),
+                    ours: None,
+                    stripe: Some(Side::of("expected").money(total)),
+                    repair: None,
+                    object_at: None,
+                });
+            }
+        }
     }
 }

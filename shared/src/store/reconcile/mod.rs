@@ -6,7 +6,7 @@ mod ours;
 mod theirs;
 
 pub use findings::{NewRun, Open, count_open, keep, lock_repairs, oldest_open, open, settle};
-pub use internal::{internal, unbilled};
+pub use internal::internal;
 pub use ours::{OpenCycle, Recorded, What, open_cycles, recorded};
 pub use theirs::{
     ChargeKey, DisputeKey, FeeKey, RefundKey, charges, client_subject, closed_cycles, disputes, fees,
