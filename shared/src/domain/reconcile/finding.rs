@@ -110,7 +110,7 @@ impl Kind {
             Self::StuckWork => {
                 "`quittance jobs list --state discarded`, `quittance events list --state parked`, `quittance doctor`"
             }
-            Self::EventMissing => "have Stripe deliver it again, or repair what it told of",
+            Self::EventMissing => "`quittance events backfill` brings it in",
             Self::EndpointUnfit => {
                 "correct the endpoint in Stripe's dashboard; `quittance doctor` says what is needed"
             }
