@@ -113,7 +113,7 @@ async fn a26_a_new_dispute_is_a_critical_alert_until_it_is_won_or_decided() {
     world.settle().await;
     let mut disputes = Vec::new();
     for (payer, kind) in payers.iter().zip(["chargeback", "chargeback", "inquiry"]) {
-        let order = json!({ "payment_intent": payer.intent(&world).await, "kind": kind });
+        let order = json!({ "payment_intent": payer.intent(&world).await, "kind": kind, "reason": "product_not_received" });
         disputes.push(world.sim.post("/disputes", order).await.unwrap());
     }
     world.settle().await;
@@ -228,7 +228,7 @@ async fn b09_a_refunded_payment_that_is_disputed_says_so_in_its_alert() {
     let order = json!({ "payment_intent": intent, "amount": 100 });
     world.sim.post("/refunds", order).await.unwrap();
     world.settle().await;
-    let order = json!({ "payment_intent": intent, "kind": "chargeback" });
+    let order = json!({ "payment_intent": intent, "kind": "chargeback", "reason": "product_not_received" });
     world.sim.post("/disputes", order).await.unwrap();
     world.settle().await;
     let shown = world.json(&["alert", "list"]).await;

@@ -66,6 +66,7 @@ pub fn client(facts: &ClientFacts, as_of: DateTime<Utc>) -> Answer {
         .chain(invoices)
         .chain(facts.audit.iter().map(effect))
         .evidence(evidence(&facts.audit))
+        .evidence([format!("client {}", facts.label)])
 }
 
 /// `explain TIME-ENTRY`: who approved it, and which invoice bills it.
