@@ -98,8 +98,8 @@ async fn copy(world: &World, table: &str, kept: &[String], lost: Option<&str>) -
     let mut values = Vec::new();
     for row in &rows {
         let (name, kind): (String, String) = (row.get("name"), row.get("type"));
-        // A kind is one of a few words: whatever else is new tells the rows apart. What is not there stays away.
-        let is_new = row.get("is_unique") && !kept.contains(&name) && name != "kind";
+        // Kinds and methods are a few words: whatever else is new tells the rows apart. What is not there stays away.
+        let is_new = row.get("is_unique") && !kept.contains(&name) && !["kind", "method"].contains(&name.as_str());
         values.push(if lost == Some(&name) {
             fresh(&kind).to_owned()
         } else if is_new {
