@@ -84,13 +84,19 @@ enum AutopayCommand {
 
 #[derive(Debug, clap::Subcommand)]
 enum MethodCommand {
-    /// Attach a card that Stripe keeps for this client; it is looked up there.
-    #[command(after_help = "Examples:\n  quittance client payment-method add globex pm_1")]
+    /// Attach a card that Stripe keeps for this client; it is looked up there. Where it is the card that is charged, collections
+    /// that waited for it go on; to have another one charged takes --use.
+    #[command(after_help = "Examples:
+  quittance client payment-method add globex pm_1
+  quittance client payment-method add globex pm_2 --use")]
     Add {
         /// UUID, external_id or Stripe customer.
         client: String,
         /// Stripe's id of the card.
         payment_method: String,
+        /// Charge it automatically from now on, as the client has agreed to: what waits for a card is tried at once.
+        #[arg(long = "use")]
+        charge_it: bool,
     },
 }
 
@@ -101,6 +107,8 @@ struct Shown {
     changed: bool,
     /// Collections that stood still and go on.
     resumed: usize,
+    /// Collections that wait for another card than the one that is charged.
+    waiting: usize,
     autopay_enabled: bool,
     autopay_payment_method: Option<String>,
 }
@@ -143,6 +151,8 @@ async fn apply(change: Change, out: Format) -> Result<Exit, Failure> {
         cause: &cause,
         at: tx.now(),
     };
+    let waited = cycles::waiting_for_a_card(&mut tx, firm, client).await?;
+    let mut resumed = 0;
     let asks_to_go_on = matches!(change, Change::Autopay(AutopayCommand::On { .. }));
     let changed = match (change, card) {
         (
@@ -174,14 +184,18 @@ async fn apply(change: Change, out: Format) -> Result<Exit, Failure> {
             }
             before.enabled
         }
-        (Change::PaymentMethod(_), Some(card)) => attach(&mut tx, firm, client, &before, &card, &by).await?,
+        (Change::PaymentMethod(MethodCommand::Add { charge_it, .. }), Some(card)) => {
+            let (added, went_on) = attach(&mut tx, firm, client, &before, &card, &by).await?;
+            let taken = charge_it && use_card(&mut tx, firm, client, &before, &card.id, &by).await?;
+            resumed = went_on + if taken { waited } else { 0 };
+            added || taken
+        }
         (Change::PaymentMethod(_), None) => false,
     };
-    let resumed = if asks_to_go_on {
-        cycles::review_paused(&mut tx, firm, client, Asked::ByPerson, by.at, by.cause).await?
-    } else {
-        0
-    };
+    if asks_to_go_on {
+        resumed = cycles::review_paused(&mut tx, firm, client, Asked::ByPerson, by.at, by.cause).await?;
+    }
+    let waiting = cycles::waiting_for_a_card(&mut tx, firm, client).await?;
     jobs::nudge(&mut tx).await?;
     let after = autopay::lock(&mut tx, firm, client).await?;
     tx.commit().await?;
@@ -189,6 +203,7 @@ async fn apply(change: Change, out: Format) -> Result<Exit, Failure> {
         client: after.client,
         changed,
         resumed,
+        waiting,
         autopay_enabled: after.enabled,
         autopay_payment_method: after.method,
     };
@@ -237,8 +252,26 @@ async fn fetch(client: &Client, id: &str) -> Result<stripe::PaymentMethod, Failu
     }
 }
 
-/// Attaches a card, or writes down what it looks like now. A client whose card it is and who waits for a better one is
-/// tried again.
+/// Has a card of the client's charged from now on. Returns whether another one, or none, was before.
+async fn use_card(
+    tx: &mut Tx,
+    firm: FirmId,
+    client: ClientId,
+    before: &State,
+    card: &str,
+    by: &By<'_>,
+) -> Result<bool, Failure> {
+    let method = usable(tx, firm, client, Some(card)).await?;
+    let differs = !before.enabled || before.method_id != Some(method.id);
+    if differs {
+        autopay::switch_on(tx, firm, client, (before.method_id, method.id), None, by).await?;
+    }
+    Ok(differs)
+}
+
+/// Attaches a card, or writes down what it looks like now. Where it is the one that is charged, what stood still because of it
+/// goes on; one that was refused for good is not tried again while it is as it was. Returns whether anything about it is new,
+/// and how many collections go on.
 async fn attach(
     tx: &mut Tx,
     firm: FirmId,
@@ -246,7 +279,7 @@ async fn attach(
     before: &State,
     found: &stripe::PaymentMethod,
     by: &By<'_>,
-) -> Result<bool, Failure> {
+) -> Result<(bool, usize), Failure> {
     if found.customer.is_none() || found.customer != before.customer {
         return Err(Failure::refused(
             "other_customer",
@@ -261,20 +294,25 @@ async fn attach(
         exp_year: number(found.exp_year),
         fingerprint: found.fingerprint.as_deref(),
     };
-    match payment_methods::find(tx, firm, client, &found.id).await? {
-        None => {
-            payment_methods::attach(tx, firm, client, &found.id, &card, by).await?;
-            Ok(true)
-        }
-        Some(stored) if stored.usable && stored.looks_like(&card) => Ok(false),
-        Some(stored) => {
-            payment_methods::update(tx, firm, client, stored.id, &card, by).await?;
-            if before.enabled && before.method_id == Some(stored.id) {
-                cycles::method_updated(tx, firm, client, by.at, by.cause).await?;
-            }
-            Ok(true)
+    let stored = payment_methods::find(tx, firm, client, &found.id).await?;
+    let Some(stored) = stored else {
+        // Whether it is charged from now on is for the client to say: `client autopay on`.
+        payment_methods::attach(tx, firm, client, &found.id, &card, by).await?;
+        return Ok((true, 0));
+    };
+    let is_new = !stored.usable || !stored.looks_like(&card);
+    let is_charged = before.enabled && before.method_id == Some(stored.id);
+    let mut resumed = 0;
+    if is_new {
+        payment_methods::update(tx, firm, client, stored.id, &card, by).await?;
+        if is_charged {
+            resumed += cycles::method_updated(tx, firm, client, by.at, by.cause).await?;
         }
     }
+    if is_charged {
+        resumed += cycles::review_paused(tx, firm, client, Asked::WithCard, by.at, by.cause).await?;
+    }
+    Ok((is_new, resumed))
 }
 
 fn describe(shown: &Shown) -> String {
@@ -283,11 +321,18 @@ fn describe(shown: &Shown) -> String {
         0 => String::new(),
         n => format!("; {n} stopped collection(s) go on"),
     };
-    match (shown.autopay_enabled, &shown.autopay_payment_method) {
+    let text = match (shown.autopay_enabled, &shown.autopay_payment_method) {
         (true, Some(method)) => format!(
             "{}: {change}; automatic payment is on, with {method}{resumed}\n",
             shown.client
         ),
         (true, None) | (false, _) => format!("{}: {change}; automatic payment is off\n", shown.client),
+    };
+    match shown.waiting {
+        0 => text,
+        n => format!(
+            "{text}{n} collection(s) wait for another card: `quittance client autopay on {} --payment-method PM` tries one at once\n",
+            shown.client
+        ),
     }
 }

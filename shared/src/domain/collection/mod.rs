@@ -20,7 +20,7 @@ pub use observe::{
     technical_backoff,
 };
 pub use restart::{Failure, History, Restart, restart};
-pub use review::{Asked, Review, review};
+pub use review::{Asked, Review, needs_a_person, review};
 
 use super::words::word_enum;
 

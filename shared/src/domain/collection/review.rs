@@ -13,6 +13,9 @@ pub enum Asked {
     BySystem,
     /// A person who has looked at it.
     ByPerson,
+    /// A person who brings the card that is charged: a request that was refused may go on, a possible double and what met a
+    /// limit may not.
+    WithCard,
 }
 
 /// What becomes of a cycle that stands still.
@@ -50,7 +53,8 @@ pub fn review(
         }
         (CycleState::Paused, None) if needs_a_person(reason) => match asked {
             Asked::ByPerson => Review::GoesOn,
-            Asked::BySystem => Review::Stands,
+            Asked::WithCard if reason.is_some_and(is_rejected_request) => Review::GoesOn,
+            Asked::BySystem | Asked::WithCard => Review::Stands,
         },
         (CycleState::Paused, None) => match decide_charge(&facts.as_if_due(now), now).0 {
             ChargeDecision::Hold {
@@ -77,9 +81,9 @@ pub fn review(
     }
 }
 
-/// Nothing that we could look at says whether the cause is gone.
-fn needs_a_person(reason: Option<&str>) -> bool {
-    let code_follows = |rest: &str| rest.is_empty() || rest.starts_with(':');
+/// Whether a pause for this reason ends only when a person says so: nothing that we could look at tells whether its cause is gone.
+#[must_use]
+pub fn needs_a_person(reason: Option<&str>) -> bool {
     reason.is_none_or(|reason| {
         [
             CHECK_FOR_EXISTING_PAYMENT,
@@ -88,8 +92,14 @@ fn needs_a_person(reason: Option<&str>) -> bool {
             TOO_MANY_CHARGES,
         ]
         .contains(&reason)
-            || reason.strip_prefix(REJECTED_REQUEST).is_some_and(code_follows)
+            || is_rejected_request(reason)
     })
+}
+
+/// A request of ours that Stripe refused, with its code or without.
+fn is_rejected_request(reason: &str) -> bool {
+    let code = reason.strip_prefix(REJECTED_REQUEST);
+    code.is_some_and(|code| code.is_empty() || code.starts_with(':'))
 }
 
 #[cfg(test)]
@@ -181,6 +191,11 @@ mod tests {
             let by = |asked| review(&paused, reason, &chargeable(), asked, now());
             assert_eq!(by(Asked::BySystem), Review::Stands, "{reason:?}");
             assert_eq!(by(Asked::ByPerson), Review::GoesOn, "{reason:?}");
+            let with_card = match reason {
+                Some(reason) if reason.starts_with("rejected") => Review::GoesOn,
+                _ => Review::Stands,
+            };
+            assert_eq!(by(Asked::WithCard), with_card, "{reason:?}");
         }
     }
 

@@ -24,7 +24,9 @@ pub use enqueue::{
     CANCEL_INTENT, CANCELLATIONS, COLLECT, RECONCILE, REVIEW, enqueue_cancel, enqueue_reconcile, enqueue_send,
 };
 pub use give_up::{cancel, cancel_live_cycles, intent_closed, take_back};
-pub use resume::{method_updated, release_limited, resume_held, review, review_paused, try_new_card};
+pub use resume::{
+    method_updated, release_limited, resume_held, review, review_paused, try_new_card, waiting_for_a_card,
+};
 pub use start::start_if_autopay;
 pub use sweep::{
     AttemptReport, LiveCycle, attempts_of_jobs, due_or_stuck, enqueue_cancellations, enqueue_due,

@@ -47,7 +47,23 @@ pub async fn method_updated(
     Ok(resumed)
 }
 
-/// The same for one cycle; call under [`lock`]. Returns whether it waited for a card.
+/// How many cycles of a client wait for another card.
+///
+/// # Errors
+/// When the database is away.
+pub async fn waiting_for_a_card(conn: &mut PgConnection, firm: FirmId, client: ClientId) -> Result<usize> {
+    let waiting = sqlx::query_scalar!(
+        r#"select count(*) as "waiting!" from collection_cycles c join invoices i on i.firm_id = c.firm_id and i.id = c.invoice_id
+            where c.firm_id = $1 and i.client_id = $2 and c.state = 'method_required'"#,
+        firm.0,
+        client.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(usize::try_from(waiting).unwrap_or(usize::MAX))
+}
+
+/// The same as [`method_updated`] for one cycle; call under [`lock`]. Returns whether it waited for a card.
 ///
 /// # Errors
 /// When the database is away.
