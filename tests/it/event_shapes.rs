@@ -94,7 +94,7 @@ const PLAYS: [Play; 19] = [
     ended(
         "payment_intent.canceled",
         &["insufficient_funds"],
-        "sent canceled free; auto canceled",
+        "sent canceled free; auto canceled; told: payment.resolved retry.superseded",
     ),
     ended(
         "invoice.payment_succeeded",

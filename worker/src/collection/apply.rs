@@ -312,11 +312,12 @@ async fn write_attempt(
         AttemptState::Processing => {
             cycles::enqueue_reconcile(conn, at.firm, cycle, change.id, at.now + PROCESSING_LOOKUP).await?;
         }
-        AttemptState::Succeeded
-        | AttemptState::Canceled
-        | AttemptState::Created
-        | AttemptState::Sent
-        | AttemptState::Unknown => {}
+        // Somebody canceled its intent, and nothing was taken.
+        AttemptState::Canceled => {
+            let meta = json!({"attempt": change.id, "note": "intent_canceled"});
+            record_audit(conn, at, cycle, "payment.resolved", Severity::Info, meta).await?;
+        }
+        AttemptState::Succeeded | AttemptState::Created | AttemptState::Sent | AttemptState::Unknown => {}
     }
     Ok(())
 }
@@ -342,6 +343,10 @@ async fn tell_cycle(
             let subject = (cycle.invoice, cycle.id);
             cycles::tell_exhausted(conn, at.firm, at.now, subject, change.reason.as_deref(), at.cause)
                 .await?;
+        }
+        (None, CycleState::Canceled) => {
+            let meta = json!({"cycle": cycle.id, "reason": change.reason});
+            record_audit(conn, at, cycle, "retry.superseded", Severity::Warning, meta).await?;
         }
         (None, _) => {}
     }
