@@ -257,3 +257,12 @@ async fn clock_of_a_live_installation_stands() {
     assert_eq!(refused.json().unwrap()["error"]["code"], "live_mode");
     assert_eq!(world.count("select offset_ms from clock").await, 0);
 }
+
+#[tokio::test]
+async fn logs_that_go_into_a_file_have_no_colours() {
+    let world = bare().await;
+    let loud = world.command().with_env("RUST_LOG", Some("debug"));
+    let said = run(&loud, &["invoice", "list"]).await;
+    assert!(said.stderr.contains("DEBUG"), "{said}");
+    assert!(!said.stderr.contains('\u{1b}'), "{said}");
+}
