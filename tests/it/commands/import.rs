@@ -114,6 +114,7 @@ const FAULTS: &[Fault] = &[
      "$.invoices[0].lines: add up to 0.30 USD, below the minimum that Stripe charges (0.50 USD): leave autopay_opt_in off or raise the amount"),
     (&[("/invoices/0/lines/0/amount", "10000000000.00")],
      "$.invoices[0].lines[0].amount: '10000000000.00' usd is too large: Stripe takes at most 12 digits in minor units"),
+    (&[("/invoices/0/currency", "eur")], "$.invoices[0].currency: 'retainer' is billed in usd"),
     (&[("/time_entries/0/engagement", "nothing")],
      "$.time_entries[0].engagement: there is no engagement 'nothing', neither in the document nor in the database"),
 ];

@@ -8,6 +8,7 @@ use super::{
     reader::Faults,
 };
 use crate::{
+    currency::Currency,
     domain::time::TimeState,
     ids::{ClientId, EngagementId, FirmId},
 };
@@ -66,6 +67,8 @@ pub struct KnownEngagement {
     pub id: EngagementId,
     /// Its client.
     pub client: KnownClient,
+    /// The currency of all its amounts.
+    pub currency: Currency,
     /// Whether time on it has a price.
     pub has_hourly_rate: bool,
 }
@@ -286,9 +289,12 @@ impl Check<'_> {
             .engagements
             .iter()
             .find(|e| e.external_id == invoice.engagement);
-        let theirs = match (inside, self.known.engagements.get(&invoice.engagement)) {
-            (Some(engagement), _) => self.are_one(&invoice.client, &engagement.client),
-            (None, Some(found)) => self.names(&invoice.client, &found.client),
+        let (theirs, currency) = match (inside, self.known.engagements.get(&invoice.engagement)) {
+            (Some(engagement), _) => (
+                self.are_one(&invoice.client, &engagement.client),
+                engagement.currency,
+            ),
+            (None, Some(found)) => (self.names(&invoice.client, &found.client), found.currency),
             (None, None) => return, // dangling or at fault itself
         };
         if !theirs {
@@ -298,6 +304,13 @@ impl Check<'_> {
                     "'{}' is not an engagement of client '{}'",
                     invoice.engagement, invoice.client
                 ),
+            );
+        }
+        // One currency per engagement and per invoice.
+        if invoice.total.currency() != currency {
+            self.faults.add(
+                format!("{}.currency", invoice.path),
+                format!("'{}' is billed in {currency}", invoice.engagement),
             );
         }
     }

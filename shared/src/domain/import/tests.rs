@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::ids::{ClientId, EngagementId, FirmId};
+use crate::{
+    currency::Currency,
+    ids::{ClientId, EngagementId, FirmId},
+};
 
 fn sound() -> Value {
     json!({
@@ -220,6 +223,7 @@ fn a_reference_may_lead_into_the_database() {
     let engagement = |client: &KnownClient| KnownEngagement {
         id: EngagementId::new(),
         client: client.clone(),
+        currency: Currency::parse("usd").unwrap(),
         has_hourly_rate: true,
     };
     let mut known = Known::default();
@@ -235,6 +239,16 @@ fn a_reference_may_lead_into_the_database() {
     assert_eq!(
         faults_of(&document, &known),
         ["$.invoices[0].engagement: 'globex-retainer' is not an engagement of client 'globex'"]
+    );
+
+    let euros = KnownEngagement {
+        currency: Currency::parse("eur").unwrap(),
+        ..engagement(&globex)
+    };
+    known.engagements.insert("globex-retainer".into(), euros);
+    assert_eq!(
+        faults_of(&document, &known),
+        ["$.invoices[0].currency: 'globex-retainer' is billed in eur"]
     );
 
     let (document, _) = parse(&sound().to_string());

@@ -3,10 +3,12 @@
 use uuid::Uuid;
 
 use crate::{
+    currency::Currency,
     domain::import::{Known, KnownClient, KnownEngagement, KnownMethod, Mentioned},
     ids::{ClientId, EngagementId, FirmId},
     store::{
         Result, Tx,
+        error::Error,
         resolve::{self, Found},
     },
 };
@@ -86,7 +88,7 @@ async fn client(tx: &mut Tx, firm: FirmId, id: Uuid) -> Result<Option<KnownClien
 async fn engagement(tx: &mut Tx, firm: FirmId, id: Uuid) -> Result<Option<KnownEngagement>> {
     tx.set_firm(firm).await?;
     let row = sqlx::query!(
-        r#"select client_id, hourly_rate_minor is not null as "has_hourly_rate!"
+        r#"select client_id, currency::text as "currency!", hourly_rate_minor is not null as "has_hourly_rate!"
            from engagements where firm_id = $1 and id = $2"#,
         firm.0,
         id
@@ -94,10 +96,12 @@ async fn engagement(tx: &mut Tx, firm: FirmId, id: Uuid) -> Result<Option<KnownE
     .fetch_optional(&mut **tx)
     .await?;
     let Some(row) = row else { return Ok(None) };
+    let currency = Currency::parse(&row.currency).map_err(Error::corrupt)?;
     let client = client(tx, firm, row.client_id).await?;
     Ok(client.map(|client| KnownEngagement {
         id: EngagementId(id),
         client,
+        currency,
         has_hourly_rate: row.has_hourly_rate,
     }))
 }
