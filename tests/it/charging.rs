@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::world::{World, WorldOptions};
 
 use crate::acme;
@@ -274,6 +274,18 @@ async fn s10_an_invoice_that_is_charged_when_due_is_not_charged_before() {
     acme::assert_books_agree(&world).await;
 }
 
+/// What `doctor` says of one thing: how it came out, and what it saw.
+async fn examined(world: &World, name: &str) -> Value {
+    let doctor = world.cli(&["doctor", "--json"]).await.json().unwrap();
+    let check = doctor["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["name"] == name);
+    let check = check.unwrap_or_else(|| panic!("{doctor}"));
+    json!([check["ok"], check["value"]])
+}
+
 #[tokio::test]
 async fn what_stopped_a_collection_goes_away_and_the_collection_goes_on() {
     let world = World::start(WorldOptions::default()).await;
@@ -313,6 +325,11 @@ async fn what_stopped_a_collection_goes_away_and_the_collection_goes_on() {
     world.advance("3d").await;
     world.settle().await;
     acme::assert_outcomes(&world, &[("penny", "partial paused: auto 0 declined")]).await;
+    // Who looks is told of all of them, and which of them a person must let go on.
+    let held = json!([null, "1 amount_below_minimum, 2 no_stripe_customer"]);
+    let stopped = json!([false, "1 check_for_existing_payment, 1 rejected_request"]);
+    assert_eq!(examined(&world, "cycles_held").await, held);
+    assert_eq!(examined(&world, "cycles_stopped_by_a_fault").await, stopped);
 
     // One gets its customer by an import; one without that anybody says so; and one pays the little that it owes.
     world.import(&acme::document(&["bare"])).await;

@@ -49,8 +49,17 @@ pub struct Facts {
     pub method_required: i64,
     /// Cycles that wait for the client.
     pub action_required: i64,
-    /// Cycles that one of our own faults stopped.
-    pub faulty_cycles: i64,
+    /// Cycles that stand still, by why.
+    pub paused_cycles: Vec<Paused>,
+}
+
+/// Cycles that stand still for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paused {
+    /// Why, without what follows the colon.
+    pub reason: String,
+    /// How many.
+    pub cycles: i64,
 }
 
 /// Reads them.
@@ -85,11 +94,16 @@ pub async fn facts(conn: &mut PgConnection) -> Result<Facts> {
     .await?;
     let money = sqlx::query!(
         r#"select stopped_firms as "stopped_firms!", stopped_clients as "stopped_clients!", bad_timezones as "bad_timezones!",
-                  stale_unknown as "stale_unknown!", method_required as "method_required!", action_required as "action_required!",
-                  faulty_cycles as "faulty_cycles!"
+                  stale_unknown as "stale_unknown!", method_required as "method_required!", action_required as "action_required!"
            from app.health()"#
     )
-    .fetch_one(conn)
+    .fetch_one(&mut *conn)
+    .await?;
+    let paused_cycles = sqlx::query_as!(
+        Paused,
+        r#"select reason as "reason!", cycles as "cycles!" from app.paused_cycles()"#
+    )
+    .fetch_all(conn)
     .await?;
     Ok(Facts {
         is_worker: rights.is_worker,
@@ -113,6 +127,6 @@ pub async fn facts(conn: &mut PgConnection) -> Result<Facts> {
         stale_unknown: money.stale_unknown,
         method_required: money.method_required,
         action_required: money.action_required,
-        faulty_cycles: money.faulty_cycles,
+        paused_cycles,
     })
 }

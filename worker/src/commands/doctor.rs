@@ -9,9 +9,10 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 use shared::{
     config,
+    domain::collection::needs_a_person,
     store::{
         self, Db, DbOptions,
-        health::{self, Facts},
+        health::{self, Facts, Paused},
         migrations::{self, SchemaState},
         reconcile,
     },
@@ -355,11 +356,31 @@ fn money(report: &mut Report, facts: &Facts) {
     );
     report.note("waiting_for_a_card", facts.method_required.to_string());
     report.note("waiting_for_the_client", facts.action_required.to_string());
+    let paused = &facts.paused_cycles;
+    let count = |wanted: &dyn Fn(&Paused) -> bool| {
+        let some: Vec<String> = paused
+            .iter()
+            .filter(|paused| wanted(paused))
+            .map(|paused| format!("{} {}", paused.cycles, paused.reason))
+            .collect();
+        if some.is_empty() {
+            "0".to_owned()
+        } else {
+            some.join(", ")
+        }
+    };
+    // They go on by themselves, once what holds them is gone.
+    report.note(
+        "cycles_held",
+        count(&|paused| !needs_a_person(Some(&paused.reason))),
+    );
+    let stopped = count(&|paused| needs_a_person(Some(&paused.reason)));
     report.judge(
         "cycles_stopped_by_a_fault",
-        facts.faulty_cycles == 0,
-        facts.faulty_cycles.to_string(),
-        "a request of ours was refused: see `quittance invoice show`; once mended, `quittance client autopay on` lets them go on",
+        !paused.iter().any(|paused| needs_a_person(Some(&paused.reason))),
+        stopped,
+        "a request of ours was refused, a payment may be a double, or a limit was met: see `quittance explain INVOICE`; then \
+         `quittance client autopay on` lets them go on",
     );
 }
 
