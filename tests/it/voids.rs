@@ -226,7 +226,15 @@ async fn b11_a_void_meets_a_charge_that_waits_for_a_card_a_client_or_a_bank() {
     for client in ["processing_good", "processing_bad"] {
         let waits = "void_requested: captured 0 paid 0 open 10000 voided 0 rejected 0";
         assert_ends(&world, &[(client, waits)]).await;
+        // Who looks meanwhile sees more than an invoice that was sent.
+        let invoice = format!("{client}-1");
+        let shown = world.json(&["invoice", "show", &invoice]).await;
+        assert_eq!(shown["being_voided"], true, "{shown}");
+        let said = world.cli(&["invoice", "show", &invoice]).await;
+        assert!(said.stdout.contains("  SENT, BEING VOIDED  "), "{said}");
     }
+    let listed = world.cli(&["invoice", "list"]).await;
+    assert_eq!(listed.stdout.matches("sent, being voided").count(), 2, "{listed}");
     for (client, outcome) in [
         ("processing_good", "succeed"),
         ("processing_bad", "insufficient_funds"),

@@ -25,6 +25,8 @@ pub struct InvoiceRow {
     pub currency: String,
     /// The derived one-word status.
     pub status: String,
+    /// A void was asked for, and waits for what may still be captured.
+    pub being_voided: bool,
     /// What is owed.
     pub total_minor: i64,
     /// What is left of it.
@@ -66,7 +68,7 @@ pub async fn list(
         InvoiceRow,
         r#"select i.id, i.number, i.external_id, coalesce(f.external_id, f.id::text) as "firm!",
                   coalesce(cl.external_id, cl.id::text) as "client!", i.currency::text as "currency!", s.status as "status!",
-                  i.total_minor as "total_minor!", s.open_minor as "open_minor!", i.issue_date, i.due_date,
+                  i.doc_state = 'void_requested' as "being_voided!", i.total_minor as "total_minor!", s.open_minor as "open_minor!", i.issue_date, i.due_date,
                   s.autopay_state as "autopay_state!",
                   case when c.state in ('scheduled', 'retry_wait') then c.next_attempt_at end as next_charge_at
            from invoices i
@@ -108,6 +110,8 @@ pub struct InvoiceView {
     pub currency: String,
     /// The derived one-word status.
     pub status: String,
+    /// A void was asked for, and waits for what may still be captured.
+    pub being_voided: bool,
     /// What is owed.
     pub total_minor: i64,
     /// What was paid.
@@ -299,8 +303,8 @@ pub async fn show(conn: &mut PgConnection, firm: FirmId, id: InvoiceId) -> Resul
     let row = sqlx::query!(
         r#"select i.id, i.number, i.external_id, coalesce(f.external_id, f.id::text) as "firm!",
                   coalesce(cl.external_id, cl.id::text) as "client!", coalesce(e.external_id, e.id::text) as engagement,
-                  i.currency::text as "currency!", s.status as "status!", i.total_minor as "total_minor!",
-                  s.paid_minor as "paid_minor!", s.credited_minor as "credited_minor!", s.refunded_minor as "refunded_minor!",
+                  i.currency::text as "currency!", s.status as "status!", i.doc_state = 'void_requested' as "being_voided!",
+                  i.total_minor as "total_minor!", s.paid_minor as "paid_minor!", s.credited_minor as "credited_minor!", s.refunded_minor as "refunded_minor!",
                   s.charged_back_minor as "charged_back_minor!", s.open_minor as "open_minor!", i.issue_date, i.due_date,
                   i.issued_at, i.fenced_reason, i.autopay_opt_in, s.autopay_state as "autopay_state!",
                   c.state_reason as "state_reason?",
@@ -328,6 +332,7 @@ pub async fn show(conn: &mut PgConnection, firm: FirmId, id: InvoiceId) -> Resul
         engagement: row.engagement,
         currency: row.currency,
         status: row.status,
+        being_voided: row.being_voided,
         total_minor: row.total_minor,
         paid_minor: row.paid_minor,
         credited_minor: row.credited_minor,

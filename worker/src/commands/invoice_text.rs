@@ -27,7 +27,7 @@ pub fn describe_page(page: &Page<InvoiceRow>) -> String {
             row.number.clone().unwrap_or_else(|| row.id.to_string()),
             row.firm.clone(),
             row.client.clone(),
-            row.status.clone(),
+            standing(&row.status, row.being_voided),
             amount(row.total_minor, &row.currency),
             amount(row.open_minor, &row.currency),
             row.due_date.map(|date| date.to_string()).unwrap_or_default(),
@@ -37,13 +37,19 @@ pub fn describe_page(page: &Page<InvoiceRow>) -> String {
     })
 }
 
+/// Where it stands in a word, and that it will not for long.
+fn standing(status: &str, being_voided: bool) -> String {
+    let soon = if being_voided { ", being voided" } else { "" };
+    format!("{status}{soon}")
+}
+
 /// One invoice.
 pub fn describe(invoice: &InvoiceView) -> String {
     let name = invoice.number.clone().unwrap_or_else(|| invoice.id.to_string());
     let money = |minor: i64| amount(minor, &invoice.currency);
     let mut text = format!(
         "{name}  {}  {} of {} open\n",
-        invoice.status.to_uppercase(),
+        standing(&invoice.status, invoice.being_voided).to_uppercase(),
         money(invoice.open_minor),
         money(invoice.total_minor)
     );

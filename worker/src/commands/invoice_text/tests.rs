@@ -36,6 +36,7 @@ fn invoice() -> InvoiceView {
         client: "globex".into(),
         engagement: Some("globex-retainer".into()),
         currency: "usd".into(),
+        being_voided: false,
         status: "failed".into(),
         total_minor: 100_000,
         paid_minor: 0,
