@@ -1,7 +1,7 @@
 //! From what an operator types to a row: any id in any of its forms.
 
 use shared::{
-    ids::{ClientId, EngagementId, FirmId, InvoiceId, TimeEntryId, UserId},
+    ids::{ClientId, EngagementId, FirmId, InvoiceId, TimeEntryId},
     store::{
         self, Db,
         ledger::Filter,
@@ -54,16 +54,6 @@ pub async fn find_engagement(db: &Db, reference: &str) -> Result<(FirmId, Engage
 pub async fn find_time_entry(db: &Db, reference: &str) -> Result<(FirmId, TimeEntryId), Failure> {
     let row = find(db, "time entry", &["time_entry"], reference).await?;
     Ok((row.firm, TimeEntryId(row.id)))
-}
-
-/// A user of any firm: by UUID or `external_id`. Where the firm is known, `store::users::find` is narrower.
-///
-/// # Errors
-/// When there is none or several, or the database is away.
-#[allow(dead_code, reason = "for the commands to come")]
-pub async fn find_user(db: &Db, reference: &str) -> Result<(FirmId, UserId), Failure> {
-    let row = find(db, "user", &["user"], reference).await?;
-    Ok((row.firm, UserId(row.id)))
 }
 
 /// A dispute: by Stripe id or UUID.

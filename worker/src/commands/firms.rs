@@ -3,7 +3,7 @@
 use serde::Serialize;
 use shared::{
     ids::{FirmId, JobId},
-    store::{self, Db},
+    store::{self, Db, Tx},
 };
 
 use super::glass;
@@ -16,6 +16,32 @@ pub struct FirmLabel {
     pub id: FirmId,
     /// `external_id`, or the UUID where there is none.
     pub label: String,
+}
+
+/// Rows of a list, `most` of them, firm by firm: each transaction sees one firm's rows alone. A filter may name a row of one
+/// firm, which is then the `only` one; the page before ended in the firm `from`.
+///
+/// # Errors
+/// When the database is away.
+pub async fn firm_by_firm<T>(
+    db: &Db,
+    mut firms: Vec<FirmLabel>,
+    (only, from): (Option<FirmId>, Option<FirmId>),
+    most: i64,
+    read: impl AsyncFn(&mut Tx, FirmId, i64) -> store::Result<Vec<T>>,
+) -> Result<Vec<T>, Failure> {
+    firms.retain(|firm| only.is_none_or(|only| only == firm.id));
+    let earlier = |firm: &FirmLabel| from.is_some_and(|from| from != firm.id);
+    let mut rows = Vec::new();
+    for firm in firms.into_iter().skip_while(earlier) {
+        let missing = most.saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
+        if missing <= 0 {
+            break;
+        }
+        let mut tx = db.firm(firm.id).await?;
+        rows.extend(read(&mut tx, firm.id, missing).await?);
+    }
+    Ok(rows)
 }
 
 /// The firm of this name.

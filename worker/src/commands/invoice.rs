@@ -1,16 +1,16 @@
 //! `quittance invoice`: what is owed, what was paid, what was given back, and what happened on the way.
 
 use shared::{
-    ids::{FirmId, InvoiceId},
+    ids::FirmId,
     store::{
-        Db,
+        Db, Tx,
         invoices_read::{self, Filter, InvoiceRow},
     },
 };
 
 use super::{
     find::{find_client, find_invoice},
-    firms::chosen_firms,
+    firms::{chosen_firms, firm_by_firm},
     invoice_charge, invoice_end, invoice_make, invoice_report, invoice_text,
     list_args::ListArgs,
     open_db, pay_external,
@@ -186,38 +186,20 @@ async fn rows(db: &Db, list: &List) -> Result<Vec<InvoiceRow>, Failure> {
         Some(reference) => Some(find_client(db, reference).await?),
         None => None,
     };
-    let mut firms: Vec<FirmId> = chosen_firms(db, list.firm_id.as_deref())
-        .await?
-        .into_iter()
-        .map(|firm| firm.id)
-        .collect();
-    firms.retain(|firm| client.is_none_or(|(of, _)| of == *firm));
     let after = match &list.page.cursor {
         Some(cursor) => Some(find_invoice(db, cursor).await?),
         None => None,
     };
-    if let Some((firm, _)) = after {
-        firms = firms.into_iter().skip_while(|earlier| *earlier != firm).collect();
-    }
-    let mut rows = Vec::new();
-    for firm in firms {
-        let missing = list
-            .page
-            .fetch()
-            .saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
-        if missing <= 0 {
-            break;
-        }
+    let firms = chosen_firms(db, list.firm_id.as_deref()).await?;
+    let bounds = (client.map(|(firm, _)| firm), after.map(|(firm, _)| firm));
+    let read = async |tx: &mut Tx, firm: FirmId, most: i64| {
         let filter = Filter {
             client: client.map(|(_, id)| id),
             status: list.status.as_deref(),
-            after: after
-                .filter(|(of, _)| *of == firm)
-                .map(|(_, id): (FirmId, InvoiceId)| id),
+            after: after.filter(|(of, _)| *of == firm).map(|(_, id)| id),
             open_only: false,
         };
-        let mut tx = db.firm(firm).await?;
-        rows.extend(invoices_read::list(&mut tx, firm, &filter, missing).await?);
-    }
-    Ok(rows)
+        invoices_read::list(tx, firm, &filter, most).await
+    };
+    firm_by_firm(db, firms, bounds, list.page.fetch(), read).await
 }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{
     acting::Acting,
     find::{find_engagement, find_time_entry},
-    firms::chosen_firms,
+    firms::{chosen_firms, firm_by_firm},
     list_args::ListArgs,
     open_db, operator,
     time_text::{describe, describe_page},
@@ -389,24 +389,9 @@ async fn rows(db: &Db, list: &List) -> Result<Vec<TimeRow>, Failure> {
         Some(cursor) => Some(find_time_entry(db, cursor).await?),
         None => None,
     };
-    let mut firms: Vec<FirmId> = chosen_firms(db, list.firm_id.as_deref())
-        .await?
-        .into_iter()
-        .map(|firm| firm.id)
-        .collect();
-    firms.retain(|firm| engagement.is_none_or(|(of, _)| of == *firm));
-    if let Some((firm, _)) = after {
-        firms = firms.into_iter().skip_while(|earlier| *earlier != firm).collect();
-    }
-    let mut rows = Vec::new();
-    for firm in firms {
-        let missing = list
-            .page
-            .fetch()
-            .saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
-        if missing <= 0 {
-            break;
-        }
+    let firms = chosen_firms(db, list.firm_id.as_deref()).await?;
+    let bounds = (engagement.map(|(firm, _)| firm), after.map(|(firm, _)| firm));
+    let read = async |tx: &mut Tx, firm: FirmId, most: i64| {
         let filter = Filter {
             id: None,
             engagement: engagement.map(|(_, id)| id),
@@ -414,8 +399,7 @@ async fn rows(db: &Db, list: &List) -> Result<Vec<TimeRow>, Failure> {
             uninvoiced: list.uninvoiced,
             after: after.filter(|(of, _)| *of == firm).map(|(_, id)| id),
         };
-        let mut tx = db.firm(firm).await?;
-        rows.extend(time_read::list(&mut tx, firm, &filter, missing).await?);
-    }
-    Ok(rows)
+        time_read::list(tx, firm, &filter, most).await
+    };
+    firm_by_firm(db, firms, bounds, list.page.fetch(), read).await
 }
