@@ -72,7 +72,9 @@ pub async fn two_firms(world: &mut World) -> [Uuid; 2] {
         give(world, firm, "1.00", &[]).await;
         break_glass(world, firm, Login::Operator.name()).await;
         let id = format!("select id::text from firms where external_id = '{firm}'");
-        ids.push(world.texts(&id).await.concat().parse().unwrap());
+        let id = world.texts(&id).await.concat();
+        difference(world, &id).await;
+        ids.push(id.parse().unwrap());
     }
     [ids[0], ids[1]]
 }
@@ -212,6 +214,24 @@ async fn engagements(world: &World, firm: &str) {
     world
         .json(&["engagement", "renew", &hours, "--ends-on", "2100-01-01"])
         .await;
+}
+
+/// A reconciliation that found something. Nothing of the above leaves a difference, so it is written down here.
+async fn difference(world: &World, firm: &str) {
+    let mut tx = world.db.begin().await.unwrap();
+    for sql in [
+        format!("select set_config('app.firm_id', '{firm}', true)"),
+        format!(
+            "with run as (
+               insert into recon_runs (firm_id, id, since, until, objects, findings, run_at, cause)
+               values ('{firm}', gen_random_uuid(), now(), now(), 0, 1, now(), 'test') returning firm_id, id)
+             insert into recon_findings (firm_id, id, run_id, kind, layer, subject, ours, found_at, seen_at)
+             select firm_id, gen_random_uuid(), id, 'amount_differs', 'L1', 'invented', '{{}}', now(), now() from run"
+        ),
+    ] {
+        tx.execute(AssertSqlSafe(sql)).await.unwrap();
+    }
+    tx.commit().await.unwrap();
 }
 
 /// Somebody looks into a firm under break-glass. Returns the session.

@@ -6,8 +6,12 @@ use super::{
 };
 
 /// A check, and what to set (and where) to break it.
-const BROKEN_BY: [(&str, &str); 122] = [
+const BROKEN_BY: [(&str, &str); 126] = [
     ("installation_singleton_check", "singleton = false"),
+    ("recon_findings_check", "ours = null, stripe = null"),
+    ("recon_findings_check1", "seen_at = found_at - interval '1 day'"),
+    ("recon_findings_kind_check", "kind = 'X'"),
+    ("recon_findings_layer_check", "layer = 'L9'"),
     ("installation_check", "autopay_paused_at = now()"),
     ("installation_changes_action_check", "action = 'x'"),
     ("firms_max_charge_minor_check", "max_charge_minor = 0"),

@@ -11,7 +11,9 @@ pub const HOUSEKEEPING: &str = "insert into queue_pauses values ('events', now()
     insert into workers values ('w', 'h', 1, 'v', '{}', 1, now(), now()) on conflict do nothing;
     insert into job_runs values (gen_random_uuid(), 'w') on conflict do nothing;
     insert into schedule_occurrences (schedule, due_at, recorded_at) select name, now(), now() from schedules on conflict do nothing;
-    insert into installation_changes (at, action, reason, changed_by, cause_id) values (now(), 'autopay.paused', 'x', 'x', 'x');";
+    insert into installation_changes (at, action, reason, changed_by, cause_id) values (now(), 'autopay.paused', 'x', 'x', 'x');
+    insert into event_replays values (gen_random_uuid(), 'x', 'x', '{}', 1, now()) on conflict do nothing;
+    insert into backfill_progress values ('x', now(), now()) on conflict do nothing;";
 
 /// What has to be the case for a row that a guard looks at.
 const FIRST: [(&str, &str); 5] = [
@@ -99,7 +101,8 @@ async fn copy(world: &World, table: &str, kept: &[String], lost: Option<&str>) -
     for row in &rows {
         let (name, kind): (String, String) = (row.get("name"), row.get("type"));
         // Kinds and methods are a few words: whatever else is new tells the rows apart. What is not there stays away.
-        let is_new = row.get("is_unique") && !kept.contains(&name) && !["kind", "method"].contains(&name.as_str());
+        let is_new =
+            row.get("is_unique") && !kept.contains(&name) && !["kind", "method"].contains(&name.as_str());
         values.push(if lost == Some(&name) {
             fresh(&kind).to_owned()
         } else if is_new {

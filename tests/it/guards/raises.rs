@@ -6,7 +6,12 @@ use super::catalogue::Proof;
 const DRAFT: &str = "(select id from invoices where doc_state = 'draft' and firm_id = app.firm())";
 
 /// A function, what it raises (as in its source), and a statement that it refuses. `{draft}` is the id of a draft.
-const RAISED_BY: [(&str, &str, &str); 68] = [
+const RAISED_BY: [(&str, &str, &str); 69] = [
+    (
+        "recon_finding_guard",
+        "what was found is history",
+        "update recon_findings set subject = 'another'",
+    ),
     (
         "alert_guard",
         "alerts are history",
