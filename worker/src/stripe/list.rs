@@ -77,7 +77,6 @@ impl List {
 
     /// `GET /v1/payment_intents`
     #[must_use]
-    #[allow(dead_code, reason = "read by reconciliation")]
     pub fn payment_intents() -> Self {
         Self::of(Operation::ListPaymentIntents, "/payment_intents")
     }
@@ -114,7 +113,6 @@ impl List {
 
     /// `GET /v1/balance_transactions`
     #[must_use]
-    #[allow(dead_code, reason = "read by reconciliation")]
     pub fn balance_transactions() -> Self {
         Self::of(Operation::ListBalanceTransactions, "/balance_transactions")
     }

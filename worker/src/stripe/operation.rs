@@ -26,7 +26,6 @@ pub enum Operation {
     /// `GET /v1/events`
     ListEvents,
     /// `GET /v1/payment_intents`
-    #[allow(dead_code, reason = "read by reconciliation")]
     ListPaymentIntents,
     /// `GET /v1/charges`
     ListCharges,
@@ -35,7 +34,6 @@ pub enum Operation {
     /// `GET /v1/disputes` of everybody
     ListAllDisputes,
     /// `GET /v1/balance_transactions`
-    #[allow(dead_code, reason = "read by reconciliation")]
     ListBalanceTransactions,
     /// `GET /v1/disputes/{id}`
     RetrieveDispute,
