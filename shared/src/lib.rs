@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod currency;
 pub mod domain;
+pub mod failpoint;
 pub mod ids;
 pub mod money;
 pub mod store;

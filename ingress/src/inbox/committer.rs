@@ -4,9 +4,12 @@
 use std::{collections::HashSet, io, sync::Arc, time::Instant};
 
 use prometheus::IntGauge;
-use shared::store::{
-    Db, Error,
-    inbox_insert::{Via, insert},
+use shared::{
+    failpoint::{self, Effect},
+    store::{
+        Db, Error,
+        inbox_insert::{Via, insert},
+    },
 };
 use sqlx::PgConnection;
 use tokio::{
@@ -121,7 +124,8 @@ impl Committer {
             None => Kept::new(self.db.pool().acquire().await?.detach(), &self.metrics),
         };
         let events: Vec<_> = rows.iter().map(|row| &row.event).collect();
-        let written = insert(&mut kept.conn, &events, Via::Webhook).await;
+        let stored = insert(&mut kept.conn, &events, Via::Webhook);
+        let written = failpoint::within("ingress", failpoint::around(Effect::Commit, stored)).await;
         if !matches!(written, Err(Error::Unavailable(_))) {
             self.conn = Some(kept);
         }

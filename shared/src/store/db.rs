@@ -14,7 +14,10 @@ use sqlx::{
 };
 
 use super::error::Result;
-use crate::ids::FirmId;
+use crate::{
+    failpoint::{self, Effect},
+    ids::FirmId,
+};
 
 /// A frozen process must not hold row locks for ever: Postgres ends its transaction after this long without a statement.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(10);
@@ -199,7 +202,7 @@ impl Tx {
     /// # Errors
     /// When the database is away or a deferred constraint does not hold; nothing has happened then.
     pub async fn commit(self) -> Result<()> {
-        Ok(self.inner.commit().await?)
+        Ok(failpoint::around(Effect::Commit, self.inner.commit()).await?)
     }
 
     /// Undoes it all now instead of at drop.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use shared::{
+    failpoint::{self, Effect},
     ids::{FirmId, JobId},
     store::{Error, Result},
 };
@@ -36,7 +37,7 @@ pub enum Opened {
 /// # Errors
 /// When the database is away.
 pub async fn open(pool: &PgPool, id: JobId, worker_id: &str, transactional: &[String]) -> Result<Opened> {
-    let row = sqlx::query!(
+    let query = sqlx::query!(
         r#"
         with due as materialized (
           select j.*, app.now() as now,
@@ -58,9 +59,8 @@ pub async fn open(pool: &PgPool, id: JobId, worker_id: &str, transactional: &[St
         id.0,
         worker_id,
         transactional,
-    )
-    .fetch_optional(pool)
-    .await?;
+    );
+    let row = failpoint::around(Effect::Note, query.fetch_optional(pool)).await?;
     let Some(row) = row else { return Ok(Opened::Gone) };
     if !row.in_turn {
         return Ok(Opened::NotNow);
@@ -89,7 +89,7 @@ pub async fn open(pool: &PgPool, id: JobId, worker_id: &str, transactional: &[St
 /// [`Error::Conflict`] when another job of its order key is running; otherwise when the database is away.
 pub async fn take(pool: &PgPool, job: Job, worker_id: &str, lease: Duration) -> Result<Option<Claim>> {
     let held_until = Deadline::after(lease);
-    let fence = sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "update jobs set state = 'running', attempt = $3, fence = fence + 1, lease_owner = $2,
                 lease_until = clock_timestamp() + make_interval(secs => $4), started_at = app.now()
           where id = (select id from jobs where id = $1 and state in ('available', 'retryable') and run_at <= app.now()
@@ -100,9 +100,8 @@ pub async fn take(pool: &PgPool, job: Job, worker_id: &str, lease: Duration) -> 
         worker_id,
         job.attempt,
         lease.as_secs_f64(),
-    )
-    .fetch_optional(pool)
-    .await?;
+    );
+    let fence = failpoint::around(Effect::Claim, query.fetch_optional(pool)).await?;
     Ok(fence.map(|fence| Claim {
         job,
         fence,
@@ -140,15 +139,14 @@ pub async fn renew(pool: &PgPool, claim: &Claim, lease: Duration) -> Result<bool
 /// # Errors
 /// When the database is away; the redispatch covers it then.
 pub async fn put_back(pool: &PgPool, id: JobId, worker_id: &str) -> Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "with noted as (delete from job_runs where job_id = $1 and worker_id = $2)
          update jobs set dispatched_at = null
           where id = (select id from jobs where id = $1 and state in ('available', 'retryable') for update skip locked)",
         id.0,
         worker_id,
-    )
-    .execute(pool)
-    .await?;
+    );
+    failpoint::around(Effect::Settle, query.execute(pool)).await?;
     Ok(())
 }
 
@@ -157,14 +155,13 @@ pub async fn put_back(pool: &PgPool, id: JobId, worker_id: &str) -> Result<()> {
 /// # Errors
 /// When the database is away; the redispatch covers it then.
 pub async fn release(pool: &PgPool, id: JobId, worker_id: &str) -> Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "with noted as (delete from job_runs where job_id = $1 and worker_id = $2)
          update jobs set dispatched_at = null where id = $1 and state in ('available', 'retryable')",
         id.0,
         worker_id,
-    )
-    .execute(pool)
-    .await?;
+    );
+    failpoint::around(Effect::Settle, query.execute(pool)).await?;
     Ok(())
 }
 
@@ -174,16 +171,15 @@ pub async fn release(pool: &PgPool, id: JobId, worker_id: &str) -> Result<()> {
 /// # Errors
 /// When the database is away; the lease runs out then.
 pub async fn give_back(pool: &PgPool, claim: &Claim) -> Result<bool> {
-    let done = sqlx::query!(
+    let query = sqlx::query!(
         "update jobs set state = 'available', attempt = greatest(attempt - 1, 0), lease_owner = null, lease_until = null,
                 dispatched_at = null
           where id = $1 and fence = $2 and lease_owner = $3 and state = 'running'",
         claim.job.id.0,
         claim.fence,
         claim.owner,
-    )
-    .execute(pool)
-    .await?;
+    );
+    let done = failpoint::around(Effect::Settle, query.execute(pool)).await?;
     Ok(done.rows_affected() == 1)
 }
 

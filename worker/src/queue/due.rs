@@ -1,6 +1,7 @@
 //! Which jobs go to Redis next: due, in turn, not there yet, and fairly shared between firms.
 
 use shared::{
+    failpoint::{self, Effect},
     ids::JobId,
     store::{Result, jobs::Queue},
 };
@@ -128,7 +129,11 @@ pub async fn stamp(pool: &PgPool, queue: Queue, kinds: &[String], cursor: Cursor
     )
     .fetch_one(&mut *tx)
     .await?;
-    tx.commit().await?;
+    let committed = tx.commit();
+    match row.ids {
+        Some(_) => failpoint::around(Effect::Stamp, committed).await?,
+        None => committed.await?,
+    }
     Ok(Due {
         ids: row.ids.unwrap_or_default().into_iter().map(JobId).collect(),
         next: row

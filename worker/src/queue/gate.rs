@@ -7,7 +7,10 @@
 use std::time::Duration;
 
 use redis::{Script, aio::ConnectionManager};
-use shared::store::jobs::Queue;
+use shared::{
+    failpoint::{self, Effect},
+    store::jobs::Queue,
+};
 
 /// A relay that is silent for this long is followed by another's.
 const RELAY_LEASE: Duration = Duration::from_millis(1500);
@@ -90,15 +93,16 @@ impl Gate {
     /// # Errors
     /// When Redis is away.
     pub async fn enter(&mut self) -> redis::RedisResult<Entry> {
-        let (ours, fresh, depth): (bool, bool, usize) = Script::new(ENTER)
-            .key(self.key("relay"))
+        let script = Script::new(ENTER);
+        let mut call = script.prepare_invoke();
+        call.key(self.key("relay"))
             .key(self.key("sentinel"))
             .key(self.key("scheduled"))
             .key(self.key("active"))
             .arg(&self.worker_id)
-            .arg(u64::try_from(RELAY_LEASE.as_millis()).unwrap_or(u64::MAX))
-            .invoke_async(&mut self.redis)
-            .await?;
+            .arg(u64::try_from(RELAY_LEASE.as_millis()).unwrap_or(u64::MAX));
+        let entered = call.invoke_async(&mut self.redis);
+        let (ours, fresh, depth): (bool, bool, usize) = failpoint::around(Effect::Gate, entered).await?;
         Ok(if ours {
             Entry::Ours { fresh, depth }
         } else {
@@ -111,14 +115,14 @@ impl Gate {
     /// # Errors
     /// When Redis is away.
     pub async fn sweep(&mut self) -> redis::RedisResult<usize> {
-        Script::new(SWEEP)
-            .key(self.key("done"))
+        let script = Script::new(SWEEP);
+        let mut call = script.prepare_invoke();
+        call.key(self.key("done"))
             .key(self.key("dead"))
             .key(self.key("data"))
             .key(self.key("meta"))
-            .arg(SWEEP_BATCH)
-            .invoke_async(&mut self.redis)
-            .await
+            .arg(SWEEP_BATCH);
+        failpoint::around(Effect::Sweep, call.invoke_async(&mut self.redis)).await
     }
 
     /// Lets another relay in at once.

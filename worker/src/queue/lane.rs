@@ -19,12 +19,17 @@ use std::{
 };
 
 use apalis::prelude::{
-    BackendExt, BoxDynError, PollSnapshot, PollStrategy, Task, TaskBuilder, TaskSink, WorkerBuilder,
+    BackendExt, BoxDynError, Event, EventListenerExt, PollSnapshot, PollStrategy, Task, TaskBuilder,
+    TaskSink, WorkerBuilder,
 };
 use apalis_redis::{Config, RedisStorage};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use serde::{Deserialize, Serialize};
-use shared::{ids::JobId, store::jobs::Queue};
+use shared::{
+    failpoint::{self, Effect, Side},
+    ids::JobId,
+    store::jobs::Queue,
+};
 use tokio::{sync::OwnedSemaphorePermit, time::sleep};
 use tokio_util::sync::{CancellationToken, PollSemaphore};
 
@@ -115,8 +120,7 @@ impl Sender {
             .iter()
             .map(|&job| TaskBuilder::new(Dispatch { job }).build())
             .collect();
-        self.storage
-            .push_all(futures::stream::iter(tasks))
+        failpoint::around(Effect::Push, self.storage.push_all(futures::stream::iter(tasks)))
             .await
             .map_err(|e| e.to_string())
     }
@@ -194,6 +198,11 @@ impl Receiver {
                 storage(self.redis.clone(), self.queue)
                     .poll_with_strategy(Ticker(Rhythm::new(self.bell.clone()))),
             )
+            .on_event(|_, event| {
+                if matches!(event, Event::Success(_)) {
+                    failpoint::pass(Effect::Ack, Side::After);
+                }
+            })
             .build(Slots {
                 free: PollSemaphore::new(self.runner.slots()),
                 held: None,
@@ -255,13 +264,14 @@ impl tower::Service<Task<Dispatch>> for Slots {
     fn call(&mut self, task: Task<Dispatch>) -> Self::Future {
         let (slot, runner) = (self.held.take(), self.runner.clone());
         let run = tokio::spawn(async move {
-            runner.deliver(task.args.job).await;
+            failpoint::within("lane", runner.deliver(task.args.job)).await;
             drop(slot);
         });
         Box::pin(async move {
             if let Err(error) = run.await {
                 tracing::error!("the task of a job ended abnormally: {error}");
             }
+            failpoint::pass(Effect::Ack, Side::Before);
             Ok(())
         })
     }

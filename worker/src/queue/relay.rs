@@ -6,7 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use redis::aio::ConnectionManager;
-use shared::store::{self, jobs::Queue};
+use shared::{
+    failpoint,
+    store::{self, jobs::Queue},
+};
 use sqlx::PgPool;
 use tokio::{
     sync::watch,
@@ -114,7 +117,7 @@ impl Relay {
         let queue = self.queue.as_str();
         let (mut pause, mut away) = (BUSY_PAUSE, false);
         while !stop.is_cancelled() {
-            match self.round().await {
+            match failpoint::within("relay", self.round()).await {
                 Ok(round) => {
                     if away {
                         tracing::info!(queue, "relay works again");

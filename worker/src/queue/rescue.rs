@@ -6,7 +6,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use shared::store::{Db, Result};
+use shared::{
+    failpoint,
+    store::{Db, Result},
+};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -139,7 +142,7 @@ async fn bury(conn: &mut sqlx::PgConnection) -> Result<()> {
 pub async fn run(db: Db, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut away = false;
     loop {
-        match once(&db).await {
+        match failpoint::within("rescue", once(&db)).await {
             Ok(found) => {
                 away = false;
                 record(&metrics, found.unwrap_or_default());

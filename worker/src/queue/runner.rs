@@ -9,6 +9,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use shared::{
+    failpoint::{self, Effect, Side},
     ids::JobId,
     store::{self, jobs::Queue},
 };
@@ -190,14 +191,16 @@ impl Runner {
         let (started, id, attempt) = (Instant::now(), job.id, job.attempt);
         let waited = (now - job.run_at).to_std().unwrap_or_default();
         let span = tracing::info_span!("process", job.id = %job.id, job.kind = job.kind, job.attempt, trace.parent = job.traceparent);
-        let ran = match handler.contract {
-            Contract::Transactional(prepare) => {
-                transactional::run(self, handler, prepare, &job, now)
-                    .instrument(span)
-                    .await?
+        let ran = async {
+            failpoint::pass(Effect::Note, Side::After);
+            match handler.contract {
+                Contract::Transactional(prepare) => {
+                    transactional::run(self, handler, prepare, &job, now).await
+                }
+                Contract::External(run) => external::run(self, handler, run, job).await,
             }
-            Contract::External(run) => external::run(self, handler, run, job).instrument(span).await?,
         };
+        let ran = failpoint::within(handler.kind, ran.instrument(span)).await?;
         let (queue, kind) = (handler.queue.as_str(), handler.kind);
         match ran {
             Ran::PutBack | Ran::Gone => Ok(None),

@@ -8,7 +8,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use shared::{ids::JobId, store::Result};
+use shared::{
+    failpoint::{self, Effect},
+    ids::JobId,
+    store::Result,
+};
 use sqlx::{PgConnection, PgPool};
 
 use super::{
@@ -163,7 +167,7 @@ pub async fn failed_transaction(
     worker_id: &str,
     verdict: &Verdict,
 ) -> Result<Settled> {
-    let next = sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         r#"
         with noted as (delete from job_runs where job_id = $1 and worker_id = $2 returning job_id)
         update jobs j set state = $3, attempt = $4, last_error = $5, dispatched_at = null,
@@ -181,9 +185,8 @@ pub async fn failed_transaction(
         verdict.attempt,
         verdict.error,
         verdict.wait.map(|wait| wait.as_secs_f64()),
-    )
-    .fetch_optional(pool)
-    .await?;
+    );
+    let next = failpoint::around(Effect::Settle, query.fetch_optional(pool)).await?;
     Ok(Settled::of(next))
 }
 
@@ -192,7 +195,7 @@ pub async fn failed_transaction(
 /// # Errors
 /// When the database is away.
 pub async fn claimed(pool: &PgPool, claim: &Claim, verdict: &Verdict) -> Result<Settled> {
-    let next = sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         r#"
         update jobs j set state = $4, attempt = $5, lease_owner = null, lease_until = null, dispatched_at = null,
                run_at = coalesce($6, app.now() + make_interval(secs => $7), j.run_at),
@@ -213,9 +216,8 @@ pub async fn claimed(pool: &PgPool, claim: &Claim, verdict: &Verdict) -> Result<
         verdict.wait.map(|wait| wait.as_secs_f64()),
         verdict.result,
         verdict.error,
-    )
-    .fetch_optional(pool)
-    .await?;
+    );
+    let next = failpoint::around(Effect::Settle, query.fetch_optional(pool)).await?;
     Ok(Settled::of(next))
 }
 

@@ -10,6 +10,7 @@ use croner::errors::CronError;
 use serde_json::json;
 use shared::{
     domain::alert::{AlertType, Topic},
+    failpoint,
     ids::FirmId,
     store::{
         self, Db,
@@ -104,7 +105,7 @@ pub async fn run(
 ) {
     let mut away = false;
     while !stop.is_cancelled() {
-        let wait = match one_round(&db, &metrics).await {
+        let wait = match failpoint::within("scheduler", one_round(&db, &metrics)).await {
             Ok(work) => {
                 away = false;
                 pulse.beat();

@@ -14,6 +14,7 @@ use reqwest::{
     Method,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
+use shared::failpoint::{self, Effect};
 use stripe_client_core::{
     CustomizedStripeRequest, RequestStrategy, StripeClient, StripeClientErr, StripeMethod, StripeRequest,
 };
@@ -184,7 +185,7 @@ impl Transport {
             .customize::<()>()
             .request_strategy(strategy)
             .timeout(self.timeout);
-        customized.send(&exchange).await?;
+        failpoint::around(Effect::Stripe, customized.send(&exchange)).await?;
         exchange
             .response
             .into_inner()

@@ -5,7 +5,10 @@ use redis::{
     Client, RedisError, RedisResult, Script,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
-use shared::config::Mode;
+use shared::{
+    config::Mode,
+    failpoint::{self, Effect},
+};
 use tokio::time::timeout;
 
 use super::{Operation, Rates, Turn, bucket::Shape};
@@ -57,7 +60,8 @@ impl SharedBuckets {
         for shape in [Shape::of(self.rates.overall), Shape::of(rate)] {
             call.arg(shape.interval_us).arg(shape.burst_us);
         }
-        let answer = timeout(REDIS_TIMEOUT, call.invoke_async::<(u64, u64)>(&mut connection)).await;
+        let taken = timeout(REDIS_TIMEOUT, call.invoke_async::<(u64, u64)>(&mut connection));
+        let answer = failpoint::around(Effect::Turn, taken).await;
         let (wait_us, now_us) = answer.map_err(|_| Failure::TimedOut)??;
         let turn = if wait_us == 0 {
             Turn::Granted
