@@ -13,6 +13,7 @@ mod cast;
 mod charging;
 mod clock;
 mod commands;
+mod crash_points;
 mod crashes;
 mod credits;
 mod deliveries;

@@ -10,7 +10,7 @@ use super::{
     World,
     error::{Error, Result, must},
     postgres::{Database, Login},
-    state_text,
+    state_text::{self, Attempts},
 };
 
 impl World {
@@ -47,7 +47,18 @@ impl World {
     pub async fn state_text_since(&self, start: DateTime<Utc>) -> String {
         must(
             "the state cannot be read",
-            state_text::render(&self.db, start, None).await,
+            state_text::render(&self.db, start, None, Attempts::All).await,
+        )
+    }
+
+    /// As [`World::state_text`], but for attempts that proved to have had no effect and were made again.
+    ///
+    /// # Panics
+    /// When a table cannot be read.
+    pub async fn effects_text(&self) -> String {
+        must(
+            "the state cannot be read",
+            state_text::render(&self.db, self.started_at, None, Attempts::WithEffect).await,
         )
     }
 
@@ -58,7 +69,7 @@ impl World {
     pub async fn state_text_of(&self, firm: &str) -> String {
         must(
             "the state cannot be read",
-            state_text::render(&self.db, self.started_at, Some(firm)).await,
+            state_text::render(&self.db, self.started_at, Some(firm), Attempts::All).await,
         )
     }
 

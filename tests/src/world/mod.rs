@@ -31,6 +31,7 @@ mod settle;
 mod sim;
 mod start;
 mod state_text;
+mod supervised;
 
 pub use self::{
     binaries::Binaries,
@@ -44,4 +45,5 @@ pub use self::{
     redis::Redis,
     sim::Sim,
     start::World,
+    supervised::Supervised,
 };

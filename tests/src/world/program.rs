@@ -151,18 +151,18 @@ impl Program {
 
     /// Prints the end of its log to stderr.
     pub(super) fn show_log(&self) {
-        let text = self.output();
-        let lines: Vec<&str> = text.lines().collect();
-        let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
-        eprintln!(
-            "---- {} (last {} of {} lines)",
-            self.name,
-            shown.len(),
-            lines.len()
-        );
-        for line in shown {
-            eprintln!("{line}");
-        }
+        show(&self.name, &self.log);
+    }
+}
+
+/// Prints the end of a log to stderr.
+pub(super) fn show(name: &str, log: &Path) {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+    eprintln!("---- {name} (last {} of {} lines)", shown.len(), lines.len());
+    for line in shown {
+        eprintln!("{line}");
     }
 }
 

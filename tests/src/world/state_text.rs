@@ -57,8 +57,22 @@ const NOT_STATE: [&str; 11] = [
 /// Prefixes of ids that Stripe makes up. Customers and cards are named by the test itself and stay.
 const STRIPE_PREFIXES: [&str; 6] = ["pi_", "ch_", "py_", "re_", "dp_", "txn_"];
 
+/// Which attempts of a payment are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempts {
+    /// All.
+    All,
+    /// Those that had an effect: one that proved to have had none is made again, and only its row tells of it.
+    WithEffect,
+}
+
 /// Reads all tables and renders them, or one firm's part of them; `start` is the zero of all times.
-pub(super) async fn render(pool: &PgPool, start: DateTime<Utc>, firm: Option<&str>) -> Result<String> {
+pub(super) async fn render(
+    pool: &PgPool,
+    start: DateTime<Utc>,
+    firm: Option<&str>,
+    attempts: Attempts,
+) -> Result<String> {
     let mut names = Names::default();
     let mut text = String::new();
     for table in TABLES {
@@ -72,11 +86,16 @@ pub(super) async fn render(pool: &PgPool, start: DateTime<Utc>, firm: Option<&st
             "invoices" => {
                 "to_jsonb(t) || jsonb_build_object('period', (select min(b.period_start) from billing_periods b where b.invoice_id = t.id))"
             }
+            "payment_attempts" if attempts == Attempts::WithEffect => "to_jsonb(t) - 'seq'",
             _ => "to_jsonb(t)",
+        };
+        let told = match (table, attempts) {
+            ("payment_attempts", Attempts::WithEffect) => "and state <> 'technical'",
+            _ => "",
         };
         let statement = format!(
             "select {columns} from {table} t
-              where $1::text is null or {key} = (select id from firms where external_id = $1)"
+              where ($1::text is null or {key} = (select id from firms where external_id = $1)) {told}"
         );
         let rows: Vec<Value> = sqlx::query_scalar(AssertSqlSafe(statement))
             .bind(firm)
