@@ -8,5 +8,6 @@ pub mod domain;
 pub mod failpoint;
 pub mod ids;
 pub mod money;
+pub mod sabotage;
 pub mod store;
 pub mod telemetry;

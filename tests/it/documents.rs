@@ -94,6 +94,57 @@ fn a_test_that_keeps_an_invariant_exists() {
     assert!(named > 20, "only {named} tests found in the document");
 }
 
+/// Every test of a promise, every deliberate bug and its test are there, and `tests/sabotage` has the same bugs and tests.
+#[test]
+fn every_guarantee_names_tests_and_deliberate_bugs_that_exist() {
+    let code = sources(&SOURCES);
+    let text = read("docs/GUARANTEES.md");
+    let made_by_a_macro = read("tests/it/crash_points/mod.rs");
+    let promises: Vec<&str> = text.split("\n## P").skip(1).collect();
+    assert_eq!(promises.len(), 10);
+    let is_name = |text: &&str| {
+        text.len() > 30 && is_made_of(text, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let mut sabotages = BTreeSet::new();
+    for promise in promises {
+        let (number, _) = promise.split_once('.').unwrap();
+        let names: Vec<&str> = between(promise, '`', '`').filter(is_name).collect();
+        assert!(!names.is_empty(), "P{number} names no test");
+        for name in names {
+            assert!(
+                code.contains(&format!("fn {name}(")) || made_by_a_macro.contains(&format!(" {name}: ")),
+                "there is no test {name}"
+            );
+        }
+        for bug in promise.split("Deliberate bug `").skip(1) {
+            let (name, rest) = bug.split_once('`').unwrap();
+            let found_by = between(rest, '`', '`').find(is_name).unwrap();
+            assert!(
+                name.starts_with(&format!("p{number}_")),
+                "{name} is not P{number}'s"
+            );
+            sabotages.insert((name.to_owned(), found_by.to_owned()));
+        }
+    }
+    let played: BTreeSet<(String, String)> = read("tests/sabotage")
+        .lines()
+        .filter_map(|line| {
+            let mut parts = line.split('|');
+            let (bug, test) = (parts.next()?, parts.next()?);
+            bug.starts_with('p').then(|| (bug.to_owned(), test.to_owned()))
+        })
+        .collect();
+    assert_eq!(sabotages, played);
+    let armed = read("shared/src/sabotage.rs");
+    for (bug, _) in &played {
+        assert!(
+            armed.contains(&format!("(\"{bug}\", Sabotage::")),
+            "there is no {bug}"
+        );
+    }
+    assert_eq!(armed.matches("\", Sabotage::").count(), played.len());
+}
+
 #[test]
 fn a_test_that_shows_a_guard_met_by_a_command_exists() {
     let code = sources(&SOURCES);

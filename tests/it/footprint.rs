@@ -1,4 +1,5 @@
-//! How little the public door takes: the size of its release build, and its memory under load.
+//! What is shipped as the public door: how little it takes on disk and of memory, and that no crash point and no deliberate bug is
+//! in it.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tests::world::{World, WorldOptions, event};
+use tests::world::{Binaries, World, WorldOptions, event};
 
 use crate::deliveries::{Deliveries, assert_acknowledged_is_stored};
 
@@ -121,4 +122,43 @@ async fn load_the_release_build_of_the_ingress_is_below_10_mb_on_disk_and_20_mb_
     let stored = assert_acknowledged_is_stored(&world, &told).await;
     assert!(stored >= LOOKS * DELIVERIES, "only {stored}");
     assert!(most < MAX_RESIDENT_KIB, "{most} KiB at most");
+}
+
+/// What arms crash points (`shared::failpoint`) and deliberate bugs (`shared::sabotage`), and what is printed when one is met.
+const ARMS: [&str; 4] = [
+    "QUITTANCE_TEST_FAILPOINTS",
+    "QUITTANCE_TEST_SABOTAGE",
+    "abort@",
+    "p1_answer_before_commit",
+];
+
+fn contains(binary: &[u8], text: &str) -> bool {
+    binary.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+#[tokio::test]
+async fn load_the_release_build_has_no_crash_point_and_no_sabotage_whatever_the_environment_says() {
+    let release = release_build();
+    let bytes = fs::read(&release).unwrap();
+    let debug = fs::read(Binaries::find().unwrap().ingress).unwrap();
+    for arm in ARMS {
+        assert!(contains(&debug, arm), "{arm} would not be found");
+        assert!(!contains(&bytes, arm), "{arm} is in the release build");
+    }
+    for (name, order) in [
+        ("QUITTANCE_TEST_FAILPOINTS", "ingress.commit.1.before=abort@1"),
+        ("QUITTANCE_TEST_FAILPOINTS", "nonsense"),
+        ("QUITTANCE_TEST_SABOTAGE", "p1_answer_before_commit"),
+    ] {
+        let mut world = World::start(WorldOptions {
+            workers: 0,
+            ingress_binary: Some(release.clone()),
+            env: vec![(name.to_owned(), order.to_owned())],
+            ..WorldOptions::default()
+        })
+        .await;
+        world.deliver(&of_usual_size(1)).await;
+        assert_eq!(world.count("select count(*) from stripe_events").await, 1);
+        assert!(world.ingress.as_mut().unwrap().is_running(), "{name}={order}");
+    }
 }

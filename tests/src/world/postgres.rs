@@ -11,7 +11,10 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgPoolOptions};
 use tokio::time::sleep;
 
-use super::error::{Error, Result, io};
+use super::{
+    error::{Error, Result, io},
+    processes::sabotage,
+};
 
 /// The variable by which `tests/run` says where the private server is (superuser).
 pub const SERVER_VARIABLE: &str = "QUITTANCE_TEST_POSTGRES";
@@ -160,7 +163,8 @@ impl Server {
 
     /// The name of the migrated template for the migrations as they are now; the first to ask makes it.
     async fn template(&self, quittance: &Path) -> Result<String> {
-        let name = format!("quittance_template_{}", migrations_hash()?);
+        let sabotage = sabotage().map_or(String::new(), |(_, name)| format!("_{name}"));
+        let name = format!("quittance_template_{}{sabotage}", migrations_hash()?);
         let mut conn = PgConnection::connect(&self.superuser_url("postgres")).await?;
         sqlx::query("select pg_advisory_lock(hashtext($1))")
             .bind(&name)
@@ -207,6 +211,7 @@ impl Server {
                 "DATABASE_URL",
                 self.url_for(Login::Worker, self.address()?, &building),
             )
+            .envs(sabotage())
             .arg("migrate");
         for (role, login) in [
             ("ingress", Login::Ingress),

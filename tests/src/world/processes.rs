@@ -12,6 +12,12 @@ use super::{
     program::{Program, Signal, free_port},
 };
 
+/// A deliberate bug that the programs are to have (`tests/sabotage`).
+pub(super) fn sabotage() -> Option<(String, String)> {
+    let name = "QUITTANCE_TEST_SABOTAGE";
+    Some((name.to_owned(), std::env::var(name).ok()?))
+}
+
 /// How long a program may take until it says that it is ready.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
@@ -143,6 +149,7 @@ impl World {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
+        env.extend(sabotage());
         env.extend(options.env.iter().cloned());
         env
     }

@@ -9,6 +9,7 @@ use shared::{
     },
     domain::decline::DeclineClass,
     ids::{FirmId, PaymentId},
+    sabotage::{self, Sabotage},
     store::{
         audit::{self, Actor, By, Cause, Entry, Severity},
         corrections,
@@ -74,7 +75,10 @@ pub async fn apply(
     let observed = observe(
         &cycle.view,
         &cycle.attempts,
-        &cycle.payments,
+        match sabotage::is_on(Sabotage::P2CountAgain) {
+            true => &[],
+            false => &cycle.payments,
+        },
         seen,
         source,
         at.now,
@@ -210,6 +214,10 @@ async fn write(
     request_id: Option<&str>,
 ) -> Result<Applied, JobError> {
     if let (Some((charge, amount)), Some(seen)) = (&observed.payment, seen) {
+        let charge = &match sabotage::is_on(Sabotage::P2CountAgain) {
+            true => format!("{charge}_{}", at.cause.id),
+            false => charge.clone(),
+        };
         let new = NewPayment {
             client: cycle.client,
             invoice: cycle.invoice,

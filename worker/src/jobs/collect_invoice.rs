@@ -18,6 +18,7 @@ use shared::{
     domain::predicate::Predicate,
     ids::AttemptId,
     money::Money,
+    sabotage::{self, Sabotage},
     store::{
         Tx,
         audit::{self, Actor, Entry, Severity},
@@ -379,6 +380,9 @@ impl CycleRun<'_> {
                     self.cx.metrics.double_charge_blocked.inc();
                 }
                 self.observe(&seen, Source::Event).await
+            }
+            Err(error @ stripe::Error::Unknown { .. }) if sabotage::is_on(Sabotage::P3AssumeNothing) => {
+                self.settle(Settle::Technical, &error).await
             }
             Err(
                 error @ (stripe::Error::Unknown { .. }

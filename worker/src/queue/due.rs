@@ -3,6 +3,7 @@
 use shared::{
     failpoint::{self, Effect},
     ids::JobId,
+    sabotage::{self, Sabotage},
     store::{Result, jobs::Queue},
 };
 use sqlx::PgPool;
@@ -122,7 +123,10 @@ pub async fn stamp(pool: &PgPool, queue: Queue, kinds: &[String], cursor: Cursor
         kinds,
         cursor.0,
         room.clamp(0, BATCH),
-        REDISPATCH_SECS,
+        match sabotage::is_on(Sabotage::P4TrustRedis) {
+            true => f64::from(u32::MAX),
+            false => REDISPATCH_SECS,
+        },
         FIRMS_PER_ROUND,
         FIRM_SHARE,
         FIRM_SCAN,
@@ -164,6 +168,9 @@ pub async fn unstamp(pool: &PgPool, ids: &[JobId]) -> Result<()> {
 /// # Errors
 /// When the database is away.
 pub async fn unstamp_all(pool: &PgPool, queue: Queue) -> Result<u64> {
+    if sabotage::is_on(Sabotage::P4TrustRedis) {
+        return Ok(0);
+    }
     let done = sqlx::query!(
         "update jobs set dispatched_at = null where id in (
            select id from jobs where queue = $1 and state in ('available', 'retryable') and dispatched_at is not null

@@ -12,6 +12,7 @@ use shared::{
     domain::alert::{AlertType, Topic},
     failpoint,
     ids::FirmId,
+    sabotage::{self, Sabotage},
     store::{
         self, Db,
         alerts::{self, NewAlert},
@@ -188,6 +189,10 @@ fn due_ticks(
     watermark: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<Vec<Tick>, Error> {
+    let watermark = match sabotage::is_on(Sabotage::P6ForgetMissed) {
+        true => watermark.max(now - chrono::TimeDelta::hours(1)),
+        false => watermark,
+    };
     ticks::since(
         schedule.cron,
         schedule.catch_up,

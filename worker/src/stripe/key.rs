@@ -8,6 +8,7 @@ use std::fmt;
 use shared::{
     ids::{AttemptId, CycleId, RefundId},
     money::Money,
+    sabotage::{self, Sabotage},
 };
 
 /// Stripe's limit.
@@ -53,6 +54,9 @@ impl IdempotencyKey {
     /// Giving money back for one refund: the other call that moves money. One key for as long as the refund lives.
     #[must_use]
     pub fn refund(refund: RefundId) -> Self {
+        if sabotage::is_on(Sabotage::P3KeyPerCall) {
+            return Self(format!("refund:{}", RefundId::new()));
+        }
         Self(format!("refund:{refund}"))
     }
 
