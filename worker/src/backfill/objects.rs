@@ -61,7 +61,7 @@ pub struct Swept {
 impl Swept {
     /// How much was found in all.
     #[must_use]
-    pub fn new(&self) -> u64 {
+    pub fn found(&self) -> u64 {
         [
             &self.payment_intents,
             &self.charges,

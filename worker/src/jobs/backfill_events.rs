@@ -39,10 +39,10 @@ impl ExternalJob for BackfillEvents {
         let sink = Sink::Claimed(claim);
         let events = backfill::events(cx, sink, args.since).await?;
         let objects = backfill::objects(cx, sink, args.since).await?;
-        if events.new + objects.new() > 0 {
+        if events.new + objects.found() > 0 {
             tracing::warn!(
                 events = events.new,
-                objects = objects.new(),
+                objects = objects.found(),
                 "Stripe has told us less than there was: what was missing is in the inbox now"
             );
         }
