@@ -124,7 +124,7 @@ pub async fn run(db: &Db, args: &CopyArgs, chosen: &[Chosen], format: Format) ->
         let swept = backfill::objects(&cx, Sink::Inbox, Some(oldest))
             .await
             .map_err(|error| Failure::new("sweep_failed", error.to_string()))?;
-        found = usize::try_from(swept.new()).unwrap_or(usize::MAX);
+        found = usize::try_from(swept.found()).unwrap_or(usize::MAX);
         again(&cx, run, &mut failed).await?;
     }
     let mut conn = cx.db.pool().acquire().await.map_err(store::Error::from)?;
