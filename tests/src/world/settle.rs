@@ -31,6 +31,8 @@ const TICKS_LEFT: &str = "
                    ('sweep_due_charges', interval '10 minutes', interval '0'),
                    ('seal_audit', interval '10 minutes', interval '0'),
                    ('expire_credit', interval '1 hour', interval '15 minutes'),
+                   ('backfill_events', interval '1 day', interval '4 hours 20 minutes'),
+                   ('reconcile', interval '1 day', interval '4 hours 30 minutes'),
                    ('prune', interval '1 hour', interval '30 minutes')) r (name, every, shift) on r.name = s.name
      where s.watermark_at < date_bin(r.every, app.now(), timestamptz '2020-01-01 00:00Z' + r.shift)";
 
