@@ -1,4 +1,5 @@
 //! An issued invoice is charged: what it costs, in its currency, once, and it is paid when Stripe has captured the money.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use std::time::Duration;
 

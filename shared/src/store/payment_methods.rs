@@ -102,6 +102,8 @@ pub struct PaymentMethod {
     pub id: PaymentMethodId,
     /// Whether it may be charged; not so once an issuer said that it is gone.
     pub usable: bool,
+    /// Whether it had been taken away from its customer when we last heard of it.
+    pub detached: bool,
     brand: Option<String>,
     last4: Option<String>,
     exp_month: Option<i32>,
@@ -141,6 +143,7 @@ pub async fn find(
     Ok(row.map(|r| PaymentMethod {
         id: PaymentMethodId(r.id),
         usable: r.status == "active",
+        detached: r.status == "detached",
         brand: r.brand,
         last4: r.last4,
         exp_month: r.exp_month,

@@ -300,7 +300,8 @@ async fn attach(
         payment_methods::attach(tx, firm, client, &found.id, &card, by).await?;
         return Ok((true, 0));
     };
-    let is_new = !stored.usable || !stored.looks_like(&card);
+    // What an issuer refused for good is refused again while nothing about it has changed (B-24).
+    let is_new = stored.detached || !stored.looks_like(&card);
     let is_charged = before.enabled && before.method_id == Some(stored.id);
     let mut resumed = 0;
     if is_new {
