@@ -3,10 +3,9 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use fuzz::envelope::Event;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use shared::config::Mode;
+use shared::{config::Mode, domain::event::Event};
 
 fuzz_target!(|data: &[u8]| {
     let now = DateTime::<Utc>::from_timestamp(1_700_000_000, 0).expect("in range");

@@ -1,12 +1,6 @@
-//! The readers under fuzz, taken in by path: they live inside the programs, which are no libraries.
+//! The readers under fuzz that live inside the programs, which are no libraries: taken in by path.
 #![allow(dead_code, unreachable_pub)]
 
-#[path = "../../../ingress/src/envelope.rs"]
-pub mod envelope;
-#[path = "../../../ingress/src/facts.rs"]
-pub mod facts;
-#[path = "../../../ingress/src/members.rs"]
-mod members;
 #[path = "../../../ingress/src/signature.rs"]
 pub mod signature;
 

@@ -5,7 +5,7 @@
 //! and is not seen. Who must not miss it reads again from where he began, or bounds the list by `created` and reads the rest
 //! later. A cursor that is gone (an event after thirty days) is an error like any other: begin again.
 //!
-//! ```ignore
+//! ```text
 //! let mut pages = client.pages::<Charge>(List::charges().created_from(since));
 //! while let Some(charges) = pages.next().await? { … }
 //! ```
