@@ -60,7 +60,12 @@ pub async fn two_firms(world: &mut World) -> [Uuid; 2] {
         break_glass(world, firm, Login::Operator.name()).await;
     }
     world.settle().await;
-    world.advance("3d").await;
+    // At noon: what expires does so from 02:00 of the firm's own day on, whenever this is run.
+    acme::go_to(
+        world,
+        "date_trunc('day', app.now(), 'UTC') + interval '3 days 12 hours'",
+    )
+    .await;
     let expired = "select count(*) from credit_expiries";
     world.until(expired, 2, TICKS_WITHIN).await;
     world.settle().await;
