@@ -252,6 +252,8 @@ async fn r074_a_pause_for_fraud_is_told_until_it_ends_and_can_be_switched_off() 
     world.import(&json!({ "firms": firms })).await;
     cast::enter(&world, &payers, &[]).await;
     world.settle().await;
+    let brake = "select brake from installation";
+    let before = world.count(brake).await;
     for payer in &payers {
         let order = json!({ "payment_intent": payer.intent(&world).await, "kind": "chargeback", "reason": "fraudulent" });
         world.sim.post("/disputes", order).await.unwrap();
@@ -259,6 +261,11 @@ async fn r074_a_pause_for_fraud_is_told_until_it_ends_and_can_be_switched_off() 
     world.settle().await;
     let paused = "select external_id from clients where autopay_paused_at is not null";
     assert_eq!(world.texts(paused).await, ["paused"]);
+    assert_eq!(
+        world.count(brake).await,
+        before + 1,
+        "whoever is about to charge has to look again"
+    );
     let of_pauses = "dedupe_key like 'client\\_paused:%'";
     assert_eq!(alerts(&world, of_pauses).await, ["SYSTEM_ERROR warning open 1"]);
     world.json(&["resume", "autopay", "--client-id", "paused"]).await;

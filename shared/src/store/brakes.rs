@@ -87,10 +87,19 @@ pub async fn pause(conn: &mut PgConnection, scope: Scope, reason: &str, by: &By<
     }
     tell(conn, scope, "autopay.paused", reason, by).await?;
     // The last statement: the row that all who charge look at is locked for the shortest time.
+    pull(conn).await?;
+    Ok(true)
+}
+
+/// Has everybody who is about to charge look again: to be called after whatever sets a pause, in its transaction.
+///
+/// # Errors
+/// When the database is away.
+pub async fn pull(conn: &mut PgConnection) -> Result<()> {
     sqlx::query!("update installation set brake = brake + 1")
         .execute(conn)
         .await?;
-    Ok(true)
+    Ok(())
 }
 
 /// Lets automatic charging go on. `false` when it was not stopped. What was due meanwhile is due now; whoever calls has it

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{
     alerts::{self, NewAlert},
     audit::{self, By, Entry, Severity},
-    cycles,
+    brakes, cycles,
     decisions::{self, Decision},
     error::{Error, Result},
     generation, issuing, payments,
@@ -560,7 +560,9 @@ pub async fn pause_client(
             json!({"reason": FRAUD, "dispute": dispute}),
         )
     };
-    audit::record(conn, firm, by.at, &entry).await
+    audit::record(conn, firm, by.at, &entry).await?;
+    // A confirmation for the same client may be waiting for its turn.
+    brakes::pull(conn).await
 }
 
 /// A chargeback for fraud ended well: the pause that it brought about ends, unless another one of the client's stands.

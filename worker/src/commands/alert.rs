@@ -12,7 +12,7 @@ use shared::{
 };
 use uuid::Uuid;
 
-use super::{firms::chosen_firms, list_args::ListArgs, open_db, operator};
+use super::{firms::chosen_firms, glass, list_args::ListArgs, open_db, operator};
 use crate::output::{Exit, Failure, Format, Page};
 
 /// Arguments of `alert`.
@@ -230,7 +230,12 @@ async fn raise(db: &Db, new: &Raise, out: Format) -> Result<(), Failure> {
 async fn firm_of(db: &Db, id: AlertId) -> Result<Option<FirmId>, Failure> {
     let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
     let firm = alerts::firm_of(&mut conn, id).await?;
-    firm.ok_or_else(|| Failure::not_found(format!("there is no alert {id}")))
+    drop(conn);
+    let firm = firm.ok_or_else(|| Failure::not_found(format!("there is no alert {id}")))?;
+    if let Some(firm) = firm {
+        glass::touch(db, &[firm]).await?;
+    }
+    Ok(firm)
 }
 
 async fn begin(db: &Db, firm: Option<FirmId>) -> Result<store::Tx, Failure> {

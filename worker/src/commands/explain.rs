@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{
     clock::parse_time,
     find::{find_engagement, find_invoice},
-    open_db,
+    glass, open_db,
 };
 use crate::output::{Detail, Exit, Failure, Format};
 
@@ -164,6 +164,7 @@ async fn answer(db: &Db, id: &str, as_of: DateTime<Utc>) -> Result<Answer, Failu
     if let Some((mut facts, firm)) = rows::event(&mut conn, id).await? {
         drop(conn);
         if let Some(firm) = firm {
+            glass::touch(db, &[firm]).await?;
             let mut tx = db.firm(firm).await?;
             facts.effects = rows::effects_of(&mut tx, firm, id).await?;
         }
@@ -175,7 +176,10 @@ async fn answer(db: &Db, id: &str, as_of: DateTime<Utc>) -> Result<Answer, Failu
     {
         drop(conn);
         let effects = match firm {
-            Some(firm) => rows::effects_of(&mut *db.firm(firm).await?, firm, id).await?,
+            Some(firm) => {
+                glass::touch(db, &[firm]).await?;
+                rows::effects_of(&mut *db.firm(firm).await?, firm, id).await?
+            }
             None => Vec::new(),
         };
         return Ok(explain::job(&facts, &effects));
@@ -206,6 +210,9 @@ fn one(id: &str, mut found: Vec<Thing>) -> Result<Thing, Failure> {
 
 async fn of_found(db: &Db, id: &str, found: Thing, as_of: DateTime<Utc>) -> Result<Answer, Failure> {
     let gone = || Failure::not_found(format!("there is nothing {id:?} that could be explained"));
+    if let Some(firm) = found.firm {
+        glass::touch(db, &[firm]).await?;
+    }
     if found.kind == "alert" {
         let mut tx = match found.firm {
             Some(firm) => db.firm(firm).await?,
