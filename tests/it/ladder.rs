@@ -367,6 +367,36 @@ async fn b13_autopay_switched_off_on_the_way_cancels_intent_and_retries() {
     acme::assert_books_agree(&world).await;
 }
 
+/// what a person has charged repeats the step that was made last, also where that was made before autopay was switched off
+/// and on: no step comes twice for it.
+#[tokio::test]
+async fn a11_a_charge_by_hand_does_not_begin_a_ladder_again_that_was_taken_over() {
+    let world = World::start(WorldOptions::default()).await;
+    acme::open_accounts(&world, &[("soft", &["insufficient_funds", "..."])]).await;
+    acme::bill(&world, &["soft"], "usd", "1000.00").await;
+    world.settle().await;
+    let day = async |after: i64| {
+        let first = "select min(first_failed_at) from collection_cycles";
+        acme::go_to(&world, &format!("({first}) + interval '{after} days'")).await;
+    };
+    day(3).await;
+    acme::switch_autopay(&world, "soft", Autopay::Off).await;
+    world.settle().await;
+    acme::switch_autopay(&world, "soft", Autopay::On).await;
+    world.settle().await;
+    let charged = world.json(&["invoice", "charge", "soft-1", "--yes"]).await;
+    assert_eq!(charged["state"], "declined");
+    world.settle().await;
+    let tried = "auto 0 declined, retry 1 declined, manual 1 declined";
+    acme::assert_outcomes(&world, &[("soft", &format!("failed retry_wait: {tried}"))]).await;
+    for after in [7, 14, 30] {
+        day(after).await;
+    }
+    let end = format!("failed exhausted: {tried}, retry 2 declined, retry 3 declined");
+    acme::assert_outcomes(&world, &[("soft", &end)]).await;
+    acme::assert_books_agree(&world).await;
+}
+
 #[tokio::test]
 async fn b13_a11_autopay_off_and_on_again_charges_nothing_at_once_and_never_more_often() {
     let world = World::start(WorldOptions::default()).await;

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use serde::Serialize;
+use serde_json::Value;
 use shared::{
     domain::explain::reasons,
     ids::{InvoiceId, JobId},
@@ -21,7 +22,7 @@ use super::{
     find::find_invoice,
     operator,
     reason::said,
-    wait::{WaitArgs, pause},
+    wait::{Ended, WaitArgs, pause},
 };
 use crate::output::{Exit, Failure, Format};
 
@@ -89,8 +90,11 @@ pub async fn run(db: &Db, args: Args, out: Format) -> Result<Exit, Failure> {
     };
     let mut state = None;
     if !args.wait.no_wait {
-        let charged = wait_for_outcomes(db, &[job], args.wait, out).await?.1;
-        state = charged.into_iter().next().map(|attempt| attempt.state);
+        let (ended, charged) = wait_for_outcomes(db, &[job], args.wait, out).await?;
+        let Some(attempt) = charged.into_iter().next() else {
+            return Err(nothing_charged(&args.id, &ended));
+        };
+        state = Some(attempt.state);
     }
     let shown = Shown {
         invoice,
@@ -103,9 +107,62 @@ pub async fn run(db: &Db, args: Args, out: Format) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// The job ended without an attempt: it failed, or what it looked at had changed since it was asked for, such as by a pause.
+fn nothing_charged(label: &str, ended: &[Ended]) -> Failure {
+    if let Some(job) = ended.iter().find(|job| job.state == "discarded") {
+        let why = job.last_error.as_deref().unwrap_or("its job was given up");
+        return Failure::new("failed", format!("{label} is not charged: {why}"));
+    }
+    let reason = ended.iter().find_map(|job| {
+        let told = ["held", "canceled", "already_applied"]
+            .iter()
+            .find_map(|key| job.result.get(key));
+        told.and_then(Value::as_str)
+    });
+    let why = reason.map_or_else(|| "something came between".to_owned(), reasons::text);
+    Failure::refused(
+        "not_charged",
+        format!("{label} is not charged: {why}; `quittance why-not charge {label}` says more"),
+    )
+}
+
 fn describe(shown: &Shown, label: &str, amount: Money) -> String {
     match &shown.state {
         Some(state) => format!("{label}: {amount} {state}\n"),
         None => format!("{label}: {amount} is charged by job {}\n", shown.job),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn ended(state: &str, result: Value, last_error: Option<&str>) -> Vec<Ended> {
+        vec![Ended {
+            id: JobId::new(),
+            firm: None,
+            state: state.into(),
+            result,
+            last_error: last_error.map(str::to_owned),
+        }]
+    }
+
+    #[test]
+    fn a_charge_that_did_not_happen_is_no_success() {
+        let held = nothing_charged(
+            "INV-1",
+            &ended("completed", json!({"held": "autopay_paused"}), None),
+        );
+        assert_eq!((held.code, held.exit), ("not_charged", Exit::Refused));
+        assert!(
+            held.message.contains(&reasons::text("autopay_paused")),
+            "{}",
+            held.message
+        );
+        let failed = nothing_charged("INV-1", &ended("discarded", Value::Null, Some("no key")));
+        assert_eq!((failed.code, failed.exit), ("failed", Exit::Error));
+        assert!(failed.message.ends_with("no key"), "{}", failed.message);
     }
 }

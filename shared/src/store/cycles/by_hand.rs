@@ -8,7 +8,7 @@ use super::{
     change::update_cycle,
     cycle::{Cycle, charge_facts, charge_facts_without_cycle, lock, order_key},
     enqueue::{COLLECT, enqueue_cancel},
-    start::{Start, history, insert},
+    start::{Start, history, insert, last_step},
 };
 use crate::{
     domain::collection::{ChargeFacts, CycleState, CycleView, NextAttempt, Trigger, decide_by_hand},
@@ -110,7 +110,7 @@ async fn latest(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId) -> Re
 async fn go_on(conn: &mut PgConnection, firm: FirmId, cycle: &Cycle, by: &By<'_>) -> Result<(CycleId, i32)> {
     let next = NextAttempt {
         at: by.at,
-        step: cycle.attempts.iter().map(|a| a.step).max().unwrap_or(0),
+        step: last_step(conn, firm, cycle).await?,
         trigger: Trigger::Manual,
     };
     let change = cycle.view.wait_for_next(next, Some("by_hand"));

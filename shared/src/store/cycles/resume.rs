@@ -10,6 +10,7 @@ use super::{
     change::{audit_cycle, tell_exhausted, update_cycle},
     cycle::{Cycle, charge_facts, lock},
     give_up::cycles_of_client,
+    start::last_step,
 };
 use crate::{
     domain::collection::{
@@ -81,7 +82,7 @@ pub async fn try_new_card(
     }
     let next = NextAttempt {
         at: now,
-        step: cycle.attempts.iter().map(|a| a.step).max().unwrap_or(0),
+        step: last_step(conn, firm, cycle).await?,
         trigger: Trigger::MethodUpdated,
     };
     let change = cycle.view.wait_for_next(next, Some("method_updated"));

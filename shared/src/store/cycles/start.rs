@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use super::{
     change::{audit_cycle, set_next_charge, tell_exhausted},
-    cycle::order_key,
+    cycle::{Cycle, order_key},
     enqueue::COLLECT,
     words::{parse, policy},
 };
@@ -145,6 +145,23 @@ pub(super) async fn insert(
     .execute(&mut *conn)
     .await?;
     set_next_charge(conn, firm, invoice, next.map(|n| n.at)).await
+}
+
+/// The step that was made last on the way that a cycle is on: its own, or where it took over a history and has tried nothing
+/// yet, that one's. 0 when nothing has failed.
+pub(super) async fn last_step(conn: &mut PgConnection, firm: FirmId, cycle: &Cycle) -> Result<u32> {
+    if let Some(step) = cycle.attempts.iter().map(|attempt| attempt.step).max() {
+        return Ok(step);
+    }
+    let Some(began) = cycle.view.first_failed_at else {
+        return Ok(0);
+    };
+    let earlier = history(conn, firm, cycle.invoice).await?;
+    let failures = earlier.iter().flat_map(|(history, _)| &history.failures);
+    let steps = failures
+        .filter(|failure| failure.at >= began)
+        .map(|failure| failure.step);
+    Ok(steps.max().unwrap_or(0))
 }
 
 /// What the earlier cycles of an invoice have left, and the policy of the latest as stored. `None` when there is none.
