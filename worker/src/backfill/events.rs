@@ -40,7 +40,7 @@ pub async fn events(cx: &Context, sink: Sink<'_>, since: Option<DateTime<Utc>>) 
     let oldest = now - OLDEST;
     let due_from = backfill::read_until(&mut tx, ReadList::Events)
         .await?
-        .map_or(oldest, |read| (read - OVERLAP).max(oldest));
+        .map_or(oldest, |read| (read.min(now) - OVERLAP).max(oldest));
     tx.rollback().await?;
     let from = since.unwrap_or(due_from).max(oldest);
     let mut found = Found::from(from);

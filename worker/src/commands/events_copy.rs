@@ -49,7 +49,7 @@ const MOST_FOUND: i64 = 100_000;
 #[derive(Debug, clap::Args)]
 pub struct CopyArgs {
     /// Work on this database, a copy made before, instead of the real one; its workers must not run. Test mode only.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "dry_run")]
     into: Option<String>,
     /// On the copy: in random order.
     #[arg(long, requires = "into")]

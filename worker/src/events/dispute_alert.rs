@@ -69,7 +69,11 @@ pub(super) async fn raise_or_resolve(
             "Payment disputed",
             format!("The cardholder's bank disputes this payment.{due}"),
         ),
-        Change::Apply { escalated: true, .. } => (
+        Change::Apply {
+            escalated: true,
+            outcome: None,
+            ..
+        } => (
             AlertType::DisputeOpened,
             "An inquiry became a chargeback",
             format!("The bank took the money back.{due}"),
