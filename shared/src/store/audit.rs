@@ -245,14 +245,16 @@ pub async fn is_recorded(
     subject: Uuid,
     action: &str,
     meta: &Value,
+    since: Option<DateTime<Utc>>,
 ) -> Result<bool> {
     Ok(sqlx::query_scalar!(
         r#"select exists (select 1 from audit_events
-             where firm_id = $1 and subject_id = $2 and action = $3 and meta = $4) as "recorded!""#,
+             where firm_id = $1 and subject_id = $2 and action = $3 and meta = $4 and at >= coalesce($5, at)) as "recorded!""#,
         firm.0,
         subject,
         action,
-        meta
+        meta,
+        since
     )
     .fetch_one(conn)
     .await?)

@@ -405,7 +405,7 @@ async fn tell_note(
         Note::UnexpectedStatus => ("payment.unknown", Severity::Critical, "unexpected_intent_status"),
     };
     let meta = json!({"cycle": cycle.id, "note": note, "charge": seen.latest_charge});
-    if audit::is_recorded(conn, at.firm, cycle.invoice.0, action, &meta).await? {
+    if audit::is_recorded(conn, at.firm, cycle.invoice.0, action, &meta, None).await? {
         return Ok(());
     }
     record_audit(conn, at, cycle, action, severity, meta).await?;

@@ -128,7 +128,7 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
         return Err(Failure::refused("plan_changed", message));
     }
     let cx = context(db, stripe)?;
-    let (repaired, failed) = repair_all(&cx, &survey, &firms).await?;
+    let (repaired, failed) = repair_all(&cx, &survey, now, &firms).await?;
     let (done, wrong) = (repaired.len(), failed.len());
     let left = report.findings.len() - done;
     report.ok = left == 0;
@@ -178,6 +178,7 @@ fn context(db: Db, stripe: stripe::Client) -> Result<Context, Failure> {
 async fn repair_all(
     cx: &Context,
     survey: &Survey,
+    seen_at: DateTime<Utc>,
     firms: &[FirmLabel],
 ) -> Result<(Vec<Value>, Vec<Value>), Failure> {
     let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
@@ -186,7 +187,7 @@ async fn repair_all(
         for finding in &found.findings {
             let Some(order) = &finding.repair else { continue };
             let id = finding.id(*firm);
-            match repair::repair(cx, *firm, finding, order, (&actor, &cause)).await {
+            match repair::repair(cx, *firm, finding, order, seen_at, (&actor, &cause)).await {
                 Ok(done) => repaired.push(repair::shown(id, order, done)),
                 Err(JobError::Stale) => return Err(Failure::new("internal", "a command holds no claim")),
                 Err(fault) => failed.push(json!({

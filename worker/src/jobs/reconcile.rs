@@ -79,7 +79,7 @@ impl ExternalJob for Reconcile {
                 cause: cause.to_string(),
                 at: by.at,
             };
-            let added = rows::keep(&mut tx, *firm, &run, &found.findings).await?;
+            let added = rows::keep(&mut tx, *firm, &run, &found.findings, !found.truncated).await?;
             tell::of_drift(&mut tx, *firm, &found.findings, &added, &by).await?;
             tx.commit().await?;
             findings += found.findings.len();

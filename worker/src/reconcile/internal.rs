@@ -17,6 +17,7 @@ impl Walk<'_> {
     /// One firm in one state of the database.
     pub(super) async fn internal(&mut self, firm: FirmId) -> Result<(), Error> {
         let mut tx = self.db.snapshot(firm).await?;
+        rows::take_time(&mut tx).await?;
         let mut findings: Vec<Finding> = ledger::check(&mut tx, &[firm])
             .await?
             .findings

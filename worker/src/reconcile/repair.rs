@@ -41,7 +41,8 @@ enum Object {
     Lookup(CycleId, IntentSeen, chrono::DateTime<chrono::Utc>),
 }
 
-/// Repairs one finding of a firm; `actor` asked for it.
+/// Repairs one finding of a firm, seen at `seen_at`; `actor` asked for it. What was repaired since then is not repaired again; a
+/// difference that was repaired long ago and has come back is.
 ///
 /// # Errors
 /// When Stripe or the database is away, a guard refuses, or what Stripe shows cannot be recorded.
@@ -50,6 +51,7 @@ pub async fn repair(
     firm: FirmId,
     finding: &Finding,
     repair: &Repair,
+    seen_at: chrono::DateTime<chrono::Utc>,
     (actor, cause): (&Actor, &Cause),
 ) -> Result<Repaired, JobError> {
     let object = fetch(cx, firm, repair).await?;
@@ -57,7 +59,7 @@ pub async fn repair(
     let mut tx = cx.db.firm(firm).await?;
     rows::lock_repairs(&mut tx, firm).await?;
     let meta = tell::meta(finding);
-    if audit::is_recorded(&mut tx, firm, id, "recon.repaired", &meta).await? {
+    if audit::is_recorded(&mut tx, firm, id, "recon.repaired", &meta, Some(seen_at)).await? {
         tx.rollback().await?;
         return Ok(Repaired::Before);
     }

@@ -147,6 +147,7 @@ impl Walk<'_> {
                     id: charge.id,
                     intent: charge.payment_intent,
                     amount_minor: charge.amount_captured,
+                    refunded_minor: charge.amount_refunded,
                     currency: charge.currency,
                     at: charge.created,
                 };

@@ -21,6 +21,8 @@ pub struct ChargeThere {
     pub intent: Option<String>,
     /// What was captured.
     pub amount_minor: i64,
+    /// What of it was given back.
+    pub refunded_minor: i64,
     /// Lower-case code.
     pub currency: String,
     /// When it was made.
@@ -95,6 +97,12 @@ pub fn charge(there: &ChargeThere, here: ChargeHere) -> Vec<Finding> {
             });
             let ours = Side::of(cycle).state(state);
             (Kind::MissingHere, subject, Some(ours), repair)
+        }
+        // Money that nobody had asked for and that went back is over.
+        ChargeHere::Second { .. } | ChargeHere::OfClient { .. }
+            if there.refunded_minor >= there.amount_minor =>
+        {
+            return Vec::new();
         }
         ChargeHere::Second { subject, first } => (
             Kind::DuplicateCapture,

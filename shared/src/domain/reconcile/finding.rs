@@ -91,7 +91,7 @@ impl Kind {
                 "look at both sides: neither may be rewritten, and the reducers refuse to go back"
             }
             Self::OrphanCharge => {
-                "ask the client what it was for: refund it at Stripe, or record it with `quittance invoice pay-external`"
+                "ask the client what it was for: refund it at Stripe, or record it with `quittance invoice pay-external` and the charge's id as reference"
             }
             Self::DuplicateCapture => "refund the second charge in Stripe's dashboard",
             Self::RefundOutside | Self::DisputeOutside => {

@@ -28,6 +28,7 @@ fn charge_there(amount_minor: i64, currency: &str) -> ChargeThere {
         id: "ch_1".into(),
         intent: Some("pi_1".into()),
         amount_minor,
+        refunded_minor: 0,
         currency: currency.into(),
         at: at(),
     }
@@ -73,6 +74,23 @@ fn b20_a_charge_that_we_lack_is_told_by_what_it_belongs_to() {
             found[0].repair, None,
             "money that is nobody's is a person's to decide about"
         );
+    }
+}
+
+#[test]
+fn b20_money_that_nobody_asked_for_is_over_once_all_of_it_went_back() {
+    for (refunded_minor, expected) in [(499, vec![Kind::DuplicateCapture]), (500, vec![])] {
+        let there = ChargeThere {
+            refunded_minor,
+            ..charge_there(500, "usd")
+        };
+        let second = ChargeHere::Second {
+            subject: "invoice 1".into(),
+            first: "pi_0".into(),
+        };
+        assert_eq!(kinds(&charge(&there, second)), expected);
+        // Whoever was to pay is told by the payment's own refunds.
+        assert_eq!(kinds(&charge(&there, recorded(500, "usd"))), []);
     }
 }
 

@@ -32,7 +32,8 @@ fn column(value: &impl serde::Serialize) -> Result<Value> {
     serde_json::to_value(value).map_err(|fault| Error::Other(sqlx::Error::Encode(fault.into())))
 }
 
-/// Keeps what a run found, and settles what it did not find any more. Returns the ids of what was not open before.
+/// Keeps what a run found, and settles what it did not find any more if it saw all there is (`complete`). Returns the ids of what
+/// was not open before.
 ///
 /// # Errors
 /// When the database is away.
@@ -41,6 +42,7 @@ pub async fn keep(
     firm: FirmId,
     run: &NewRun,
     findings: &[Finding],
+    complete: bool,
 ) -> Result<Vec<Uuid>> {
     sqlx::query!(
         "insert into recon_runs (firm_id, id, since, until, objects, findings, run_at, cause) values ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -58,10 +60,11 @@ pub async fn keep(
     let ids: Vec<Uuid> = findings.iter().map(|finding| finding.id(firm)).collect();
     sqlx::query!(
         "update recon_findings set settled_at = case when id = any($2) then null else $3::timestamptz end, seen_at = case when id = any($2) then $3 else seen_at end
-          where firm_id = $1 and settled_at is null",
+          where firm_id = $1 and settled_at is null and ($4 or id = any($2))",
         firm.0,
         &ids,
-        run.at
+        run.at,
+        complete
     )
     .execute(&mut *conn)
     .await?;
@@ -91,6 +94,18 @@ pub async fn keep(
     )
     .fetch_all(conn)
     .await?)
+}
+
+/// Lets the statements of this transaction take as long as reading all of a large firm's books may take, half an hour each: those
+/// of a job usually end after a minute.
+///
+/// # Errors
+/// When the database is away.
+pub async fn take_time(conn: &mut PgConnection) -> Result<()> {
+    sqlx::query!("select set_config('statement_timeout', '30min', true) as set")
+        .fetch_one(conn)
+        .await?;
+    Ok(())
 }
 
 /// Settles a finding that a repair has dealt with.

@@ -51,7 +51,13 @@ pub async fn charges(
                   coalesce(i.number, i.id::text) as "invoice?",
                   first.intent as "first?", coalesce(named.number, named.id::text) as "named?"
              from unnest($2::text[], $3::text[], $4::uuid[], $5::uuid[]) with ordinality as w (charge, intent, cycle, invoice, nth)
-             left join payments p on p.firm_id = $1 and p.stripe_charge_id = w.charge
+             left join lateral (
+               select x.id, x.amount_minor, x.currency, x.invoice_id from payments x where x.firm_id = $1 and x.stripe_charge_id = w.charge
+               union all
+               -- recorded by a person, under the charge's id
+               select x.id, x.amount_minor, x.currency, x.invoice_id from payments x
+                where x.firm_id = $1 and x.method = 'external' and x.external_ref = w.charge
+               limit 1) p on true
              left join lateral (
                select x.id, x.state, x.invoice_id from collection_cycles x
                 where x.firm_id = $1 and x.stripe_payment_intent_id = w.intent
