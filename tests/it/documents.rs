@@ -103,7 +103,7 @@ fn every_guarantee_names_tests_and_deliberate_bugs_that_exist() {
     let promises: Vec<&str> = text.split("\n## P").skip(1).collect();
     assert_eq!(promises.len(), 10);
     let is_name = |text: &&str| {
-        text.len() > 30 && is_made_of(text, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        text.len() > 24 && is_made_of(text, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
     };
     let mut sabotages = BTreeSet::new();
     for promise in promises {

@@ -6,7 +6,6 @@ use sqlx::{
 };
 
 use super::error::Result;
-use crate::sabotage;
 
 /// All migrations, compiled in.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
@@ -47,7 +46,8 @@ pub fn expected_version() -> i64 {
 /// When a migration fails, or one that ran here was changed since.
 pub async fn apply(conn: &mut PgConnection) -> std::result::Result<(), MigrateError> {
     MIGRATOR.run_direct(None, conn, false).await?;
-    if let Some(undo) = sabotage::of_schema() {
+    #[cfg(debug_assertions)]
+    if let Some(undo) = crate::sabotage::of_schema() {
         sqlx::raw_sql(undo).execute(conn).await?;
     }
     Ok(())

@@ -85,10 +85,17 @@ pub async fn crash_at_every_point_of(name: &'static str, story: Story, must_pass
         started.elapsed().as_secs()
     );
     assert!(faults.is_empty(), "{name}\n{}", faults.join("\n"));
+    // One that was asked for by name must be passed; of many, chance may take one or a few away.
+    let tolerated = if played.len() == 1 {
+        0
+    } else {
+        1 + played.len() / MOST_NOT_PASSED
+    };
     assert!(
-        not_passed * MOST_NOT_PASSED <= played.len() + MOST_NOT_PASSED,
+        not_passed <= tolerated,
         "{name}: {not_passed} were not passed again"
     );
+    assert!(not_passed < played.len(), "{name}: nothing crashed");
 }
 
 /// On a thread of its own: a world that goes waits until its database is dropped, and that waits for whoever is just connecting.
@@ -125,7 +132,7 @@ fn moments(passed: &[String]) -> Vec<Moment> {
     moments
 }
 
-/// All, or a sample: evenly spread over the story, and the same one in every run of an unchanged product.
+/// All, or a sample: evenly spread over the story. It is the same one wherever the processes come in the same order.
 fn chosen(name: &str, moments: &[Moment]) -> Vec<Moment> {
     let setting = std::env::var(VARIABLE).unwrap_or_default();
     let many = match setting.as_str() {

@@ -1,7 +1,7 @@
 //! Where a story is played: a world whose worker and ingress are kept running, at a time of its own.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
 use serde_json::Value;
@@ -45,12 +45,12 @@ pub struct Stage {
 /// Every story begins at noon of a second of the month to come, a minute past: no tick of a schedule is near, and two plays of
 /// it have the same days.
 #[allow(clippy::disallowed_methods)] // the world begins at real time, and a clock moves forward only
-fn noon() -> DateTime<Utc> {
+static NOON: LazyLock<DateTime<Utc>> = LazyLock::new(|| {
     let today = Utc::now().date_naive();
     let month = today.year() * 12 + i32::try_from(today.month0()).unwrap() + 1;
     let day = NaiveDate::from_ymd_opt(month / 12, u32::try_from(month % 12).unwrap() + 1, 2).unwrap();
     day.and_hms_opt(12, 1, 0).unwrap().and_utc()
-}
+});
 
 impl Stage {
     /// With these `QUITTANCE_TEST_FAILPOINTS`.
@@ -64,7 +64,7 @@ impl Stage {
             ..WorldOptions::default()
         })
         .await;
-        world.begin_at(noon()).await;
+        world.begin_at(*NOON).await;
         let supervised = world.supervise(failpoints).await;
         let stage = Self { supervised, world };
         stage.until_stripe_follows().await;

@@ -5,15 +5,47 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
 use tests::world::World;
 
-use crate::{acme, cast::AMOUNT_MINOR};
+use super::settings::Figures;
+use crate::{
+    acme,
+    cast::{AMOUNT_MINOR, Payer},
+};
 
 /// Unpaid invoices that are asked why: each costs a process.
 const ASKED: usize = 40;
 
 /// How a program ends that was sent SIGKILL.
 const KILLED: i32 = -9;
+
+/// What was captured from each customer, in minor units.
+fn captured(books: &Value) -> BTreeMap<&str, i64> {
+    let mut captured = BTreeMap::new();
+    for intent in books["by_payment_intent"].as_object().unwrap().values() {
+        *captured
+            .entry(intent["customer"].as_str().unwrap_or_default())
+            .or_default() += intent["captured"].as_i64().unwrap();
+    }
+    captured
+}
+
+/// Counts at the simulator who was charged beyond the one invoice of each, and from whom nothing came although the card pays.
+pub async fn count_harm(world: &World, paying: impl Iterator<Item = &Payer>, figures: &mut Figures) {
+    let books = world.sim.books().await.unwrap();
+    let captured = captured(&books);
+    let beyond = captured.values().filter(|minor| **minor > AMOUNT_MINOR).count();
+    let lost = paying
+        .filter(|payer| {
+            captured
+                .get(payer.customer.as_str())
+                .is_none_or(|minor| *minor < AMOUNT_MINOR)
+        })
+        .count();
+    figures.count("double_charges", beyond as u64);
+    figures.count("losses", lost as u64);
+}
 
 /// All of it; every breach is on the list.
 pub async fn breaches(world: &mut World) -> Vec<String> {
@@ -22,12 +54,9 @@ pub async fn breaches(world: &mut World) -> Vec<String> {
     let intents = books["by_payment_intent"].as_object().unwrap();
 
     // Money: at Stripe, and here.
-    let mut captured: BTreeMap<&str, i64> = BTreeMap::new();
+    let captured = captured(&books);
     let mut charges = BTreeSet::new();
     for intent in intents.values() {
-        *captured
-            .entry(intent["customer"].as_str().unwrap_or_default())
-            .or_default() += intent["captured"].as_i64().unwrap();
         let of_intent = intent["charges"].as_array().unwrap();
         charges.extend(of_intent.iter().map(|c| c["id"].as_str().unwrap().to_owned()));
     }

@@ -6,7 +6,10 @@ use serde_json::json;
 use tests::world::{Passage, World, WorldOptions};
 use tokio::time::Instant;
 
-use super::settings::{self, Figures};
+use super::{
+    invariants,
+    settings::{self, Figures},
+};
 use crate::{
     cast::{self, AMOUNT_MINOR, Payer},
     deliveries::{self, Deliveries},
@@ -77,10 +80,12 @@ async fn load_p4_redis_is_stopped_under_200_webhooks_a_second_and_each_is_answer
     world.settle_within(PATIENCE).await;
     deliveries::assert_every_event_ended(&world).await;
     assert_paid_once(&world, &payers).await;
-    Figures::default().report(
+    let mut figures = Figures::default();
+    invariants::count_harm(&world, payers.iter(), &mut figures).await;
+    figures.report(
         "redis_stopped",
         json!({
-            "outage_secs": outage.as_secs(), "webhooks": told.len(), "refused": refused, "losses": 0,
+            "outage_secs": outage.as_secs(), "webhooks": told.len(), "refused": refused,
             "processed_secs_after_return": drained.as_secs_f64(),
         }),
     );
@@ -138,11 +143,12 @@ async fn load_p1_postgres_is_stopped_under_webhooks_and_nothing_is_lost() {
     world.advance("2h").await;
     world.settle_within(PATIENCE).await;
     assert_paid_once(&world, &payers).await;
-    Figures::default().report(
+    let mut figures = Figures::default();
+    invariants::count_harm(&world, payers.iter(), &mut figures).await;
+    figures.report(
         "postgres_stopped",
         json!({
-            "outage_secs": outage.as_secs(), "webhooks": told.len(), "answered_503": refused.len(), "losses": 0,
-            "double_charges": 0,
+            "outage_secs": outage.as_secs(), "webhooks": told.len(), "answered_503": refused.len(),
         }),
     );
 }
