@@ -64,6 +64,12 @@ pub enum MoneyError {
         /// What was given.
         text: String,
     },
+    /// Less than zero where there can be none.
+    #[error("'{text}' must not be less than zero")]
+    Negative {
+        /// What was given.
+        text: String,
+    },
     /// Stripe charges this currency only in larger steps.
     #[error("'{text}' cannot be charged: Stripe charges {currency} in steps of {step_minor} minor units")]
     NotInSteps {
@@ -206,6 +212,17 @@ impl Money {
                 text: text.to_owned(),
             })
         }
+    }
+
+    /// Like [`Money::parse_decimal`], and refuses negative amounts.
+    pub fn parse_non_negative_decimal(text: &str, currency: Currency) -> Result<Self, MoneyError> {
+        let money = Self::parse_decimal(text, currency)?;
+        if money.minor < 0 {
+            return Err(MoneyError::Negative {
+                text: text.to_owned(),
+            });
+        }
+        Ok(money)
     }
 
     /// The amount as `parse_decimal` reads it, with all decimals of its currency: `1000.00`.

@@ -12,6 +12,7 @@ use shared::{
         period::{Fee, Period},
     },
     ids::{EngagementId, InvoiceId},
+    money::Money,
     store::{
         self,
         audit::Cause,
@@ -330,6 +331,7 @@ fn invoice(
             currency: row.fee.currency(),
             dates: None,
             autopay: row.autopay,
+            tax: Money::zero(row.fee.currency()),
             lines: fee_line
                 .into_iter()
                 .chain(hours.iter().map(|entry| entry.line()))

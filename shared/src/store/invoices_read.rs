@@ -112,7 +112,11 @@ pub struct InvoiceView {
     pub status: String,
     /// A void was asked for, and waits for what may still be captured.
     pub being_voided: bool,
-    /// What is owed.
+    /// What its lines add up to.
+    pub subtotal_minor: i64,
+    /// Tax on top of them.
+    pub tax_minor: i64,
+    /// What is owed: both.
     pub total_minor: i64,
     /// What was paid.
     pub paid_minor: i64,
@@ -304,7 +308,7 @@ pub async fn show(conn: &mut PgConnection, firm: FirmId, id: InvoiceId) -> Resul
         r#"select i.id, i.number, i.external_id, coalesce(f.external_id, f.id::text) as "firm!",
                   coalesce(cl.external_id, cl.id::text) as "client!", coalesce(e.external_id, e.id::text) as engagement,
                   i.currency::text as "currency!", s.status as "status!", i.doc_state = 'void_requested' as "being_voided!",
-                  i.total_minor as "total_minor!", s.paid_minor as "paid_minor!", s.credited_minor as "credited_minor!", s.refunded_minor as "refunded_minor!",
+                  i.subtotal_minor, i.tax_minor, i.total_minor as "total_minor!", s.paid_minor as "paid_minor!", s.credited_minor as "credited_minor!", s.refunded_minor as "refunded_minor!",
                   s.charged_back_minor as "charged_back_minor!", s.open_minor as "open_minor!", i.issue_date, i.due_date,
                   i.issued_at, i.fenced_reason, i.autopay_opt_in, s.autopay_state as "autopay_state!",
                   c.state_reason as "state_reason?",
@@ -333,6 +337,8 @@ pub async fn show(conn: &mut PgConnection, firm: FirmId, id: InvoiceId) -> Resul
         currency: row.currency,
         status: row.status,
         being_voided: row.being_voided,
+        subtotal_minor: row.subtotal_minor,
+        tax_minor: row.tax_minor,
         total_minor: row.total_minor,
         paid_minor: row.paid_minor,
         credited_minor: row.credited_minor,

@@ -73,6 +73,8 @@ pub struct Draft {
     pub dates: Option<(NaiveDate, NaiveDate)>,
     /// Collect it by card.
     pub autopay: bool,
+    /// Tax on top of its lines, as somebody has worked it out: never negative, zero unless said (A-12).
+    pub tax: Money,
     /// What it is made up of.
     pub lines: Vec<DraftLine>,
 }
@@ -129,6 +131,14 @@ impl Draft {
                 sum.checked_add(line.amount)
             })
     }
+
+    /// What it comes to: its lines and the tax.
+    ///
+    /// # Errors
+    /// As for the sum of its lines.
+    pub fn total(&self) -> std::result::Result<Money, MoneyError> {
+        self.subtotal()?.checked_add(self.tax)
+    }
 }
 
 /// Writes drafts and their lines.
@@ -179,15 +189,16 @@ async fn insert_invoices(conn: &mut PgConnection, firm: FirmId, drafts: &[Draft]
         .map(|d| Ok(d.subtotal().map_err(Error::corrupt)?.minor()))
         .collect::<Result<_>>()?;
     let autopay: Vec<bool> = drafts.iter().map(|d| d.autopay).collect();
+    let taxes: Vec<i64> = drafts.iter().map(|d| d.tax.minor()).collect();
     sqlx::query!(
         "insert into invoices (firm_id, id, external_id, client_id, engagement_id, engagement_override, engagement_override_by,
                                engagement_override_reason, project_id, source, currency, issue_date, due_date, subtotal_minor,
-                               autopay_opt_in)
+                               autopay_opt_in, tax_minor)
          select $1, i.id, i.name, i.client, i.engagement, i.overrider is not null, i.overrider, i.reason, i.project, i.source,
-                i.currency, i.issued, i.due, i.subtotal, i.autopay
+                i.currency, i.issued, i.due, i.subtotal, i.autopay, i.tax
          from unnest($2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::uuid[], $9::text[], $10::text[],
-                     $11::date[], $12::date[], $13::bigint[], $14::bool[])
-           as i(id, name, client, engagement, overrider, reason, project, source, currency, issued, due, subtotal, autopay)",
+                     $11::date[], $12::date[], $13::bigint[], $14::bool[], $15::bigint[])
+           as i(id, name, client, engagement, overrider, reason, project, source, currency, issued, due, subtotal, autopay, tax)",
         firm.0,
         &ids,
         &names as &[Option<String>],
@@ -202,6 +213,7 @@ async fn insert_invoices(conn: &mut PgConnection, firm: FirmId, drafts: &[Draft]
         &due_dates as &[Option<NaiveDate>],
         &subtotals,
         &autopay,
+        &taxes,
     )
     .execute(conn)
     .await?;

@@ -227,3 +227,73 @@ async fn r022_an_invoice_may_name_a_project() {
     assert_eq!(world.cli(&both).await.code, 2);
     assert_reconciled(&world).await;
 }
+
+/// tax is an amount that somebody says, on top of the lines; it is charged with them, and owed to somebody else.
+#[tokio::test]
+async fn a12_tax_is_what_somebody_says_and_is_charged_and_booked_apart() {
+    let world = bare().await;
+    let mut document = with_engagements(&[engagement("retainer", json!({}))]);
+    document["firms"][0]["payment_terms_days"] = json!(14);
+    let line = json!({"kind": "package_fee", "description_code": "retainer", "amount": "100.00"});
+    document["invoices"] = json!([{
+        "external_id": "legacy", "client": "globex", "engagement": "retainer", "currency": "usd", "issue_date": "2026-01-01",
+        "due_date": "2026-01-31", "tax": "19.00", "lines": [line],
+    }]);
+    world.import(&document).await;
+    let again = world.import(&document).await;
+    assert_eq!(again["invoices"]["unchanged"], 1, "{again}");
+    let legacy = world.json(&["invoice", "show", "legacy"]).await;
+    assert_eq!(
+        (
+            &legacy["subtotal_minor"],
+            &legacy["tax_minor"],
+            &legacy["open_minor"]
+        ),
+        (&json!(10_000), &json!(1_900), &json!(11_900))
+    );
+    document["invoices"][0]["tax"] = json!("0.00");
+    let changed = world
+        .command()
+        .run_with_input(&["import", "-"], &document.to_string())
+        .await
+        .unwrap();
+    assert_eq!(changed.code, 4, "{changed}");
+    assert!(changed.to_string().contains("tax"), "{changed}");
+
+    let order = [
+        "invoice",
+        "create",
+        "--engagement",
+        "retainer",
+        "--amount",
+        "250.00",
+    ];
+    for (tax, told) in [
+        ("--tax=-1.00", "must not be less than zero"),
+        ("--tax=1.001", "too many decimals"),
+    ] {
+        let output = world.cli(&[&order[..], &[tax]].concat()).await;
+        assert_eq!(output.code, 2, "{output}");
+        assert!(output.stderr.contains(told), "{output}");
+    }
+    let made = world
+        .json(&[&order[..], &["--tax", "47.50", "--issue"]].concat())
+        .await;
+    assert_eq!(
+        (&made["total_minor"], &made["tax_minor"]),
+        (&json!(29_750), &json!(4_750))
+    );
+    let days = "select due_date - issue_date from invoices where source = 'manual'";
+    assert_eq!(world.count(days).await, 14);
+    let owed = "select -sum(amount_minor) from postings where account = 'tax_payable'";
+    assert_eq!(world.count(owed).await, 1_900 + 4_750);
+    let number = made["number"].as_str().unwrap();
+    let text = world
+        .cli(&["invoice", "show", number])
+        .await
+        .success()
+        .unwrap()
+        .stdout;
+    assert!(text.contains("tax in it") && text.contains("47.50 USD"), "{text}");
+    assert_reconciled(&world).await;
+}

@@ -60,6 +60,9 @@ pub struct Create {
     /// Of the amount; the firm's own unless told.
     #[arg(long, value_name = "C")]
     currency: Option<String>,
+    /// Tax on top of that, such as 47.50, as you have worked it out; none unless told.
+    #[arg(long, value_name = "A")]
+    tax: Option<String>,
     /// The project that it belongs to.
     #[arg(long, value_name = "UUID")]
     project: Option<Uuid>,
@@ -140,6 +143,7 @@ async fn on_engagement(db: &Db, order: &Create, reference: &str) -> Result<Made,
         currency: terms.currency,
         dates: None,
         autopay: terms.client.autopay && !order.no_autopay,
+        tax: tax(order, terms.currency)?,
         lines: content.lines,
     };
     make(tx, &context, order, draft, None).await
@@ -173,6 +177,15 @@ fn by_amount(text: &str, currency: Currency) -> Result<Content, Failure> {
         source: Source::Manual,
         lines: vec![line],
     })
+}
+
+/// What was said, or nothing.
+fn tax(order: &Create, currency: Currency) -> Result<Money, Failure> {
+    let Some(text) = &order.tax else {
+        return Ok(Money::zero(currency));
+    };
+    Money::parse_non_negative_decimal(text, currency)
+        .map_err(|fault| Failure::usage(format!("--tax {fault}")))
 }
 
 async fn by_time(
@@ -266,6 +279,7 @@ async fn on_override(db: &Db, order: &Create, reference: &str) -> Result<Made, F
         currency,
         dates: None,
         autopay: terms.autopay && !order.no_autopay,
+        tax: tax(order, currency)?,
         lines: content.lines,
     };
     make(tx, &context, order, draft, Some((&acting, reason))).await
@@ -304,7 +318,7 @@ async fn make(
     };
     let (firm, id) = (context.id, draft.id);
     let total = draft
-        .subtotal()
+        .total()
         .map_err(|fault| Failure::refused("amount_too_large", fault.to_string()))?;
     issuing::insert_drafts(&mut tx, firm, std::slice::from_ref(&draft)).await?;
     let meta = json!({

@@ -72,6 +72,10 @@ pub fn describe(invoice: &InvoiceView) -> String {
         ),
         ("dates", dates),
         (
+            "tax in it",
+            (invoice.tax_minor != 0).then(|| money(invoice.tax_minor)),
+        ),
+        (
             "paid",
             (invoice.paid_minor != 0).then(|| money(invoice.paid_minor)),
         ),

@@ -13,6 +13,8 @@ use crate::{
 pub enum Amount {
     /// More than nothing.
     Positive,
+    /// Nothing or more.
+    NonNegative,
     /// A correction may also take away.
     Signed,
 }
@@ -39,13 +41,19 @@ fn read(value: &Value, which: Amount, currency: Option<Currency>) -> Result<Opti
     })?;
     let parse = match which {
         Amount::Positive => Money::parse_positive_decimal,
+        Amount::NonNegative => Money::parse_non_negative_decimal,
         Amount::Signed => Money::parse_decimal,
     };
     match (currency, parse(text, currency.unwrap_or(Currency::USD))) {
         (Some(_), parsed) => parsed.map(Some).map_err(|fault| fault.to_string()),
-        (None, Err(fault @ (MoneyError::Malformed { .. } | MoneyError::NotPositive { .. }))) => {
-            Err(fault.to_string())
-        }
+        (
+            None,
+            Err(
+                fault @ (MoneyError::Malformed { .. }
+                | MoneyError::NotPositive { .. }
+                | MoneyError::Negative { .. }),
+            ),
+        ) => Err(fault.to_string()),
         (None, _) => Ok(None),
     }
 }

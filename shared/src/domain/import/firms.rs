@@ -8,6 +8,9 @@ use serde_json::Value;
 use super::reader::{Fields, boolean, kind_of, parsed, text};
 use crate::{currency::Currency, domain::retry_policy::RetryPolicy};
 
+/// The database takes no longer ones either.
+const LONGEST_TERMS_DAYS: i32 = 365;
+
 pub(super) const KEYS: &[&str] = &[
     "external_id",
     "name",
@@ -20,6 +23,7 @@ pub(super) const KEYS: &[&str] = &[
     "max_charge_minor",
     "max_charges_per_run",
     "pause_client_on_fraud",
+    "payment_terms_days",
 ];
 
 /// A tenant.
@@ -49,6 +53,8 @@ pub struct Firm {
     pub max_charges_per_run: Option<i32>,
     /// Whether a chargeback for fraud pauses the client's automatic payment; `None` leaves it as it is.
     pub pause_client_on_fraud: Option<bool>,
+    /// How many days after its issue an invoice is due; `None` leaves it as it is (30 at first).
+    pub payment_terms_days: Option<i32>,
 }
 
 pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
@@ -63,6 +69,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
     let max_charge_minor = fields.optional("max_charge_minor", |value| limit(value, i64::MAX));
     let max_charges_per_run = fields.optional("max_charges_per_run", |value| limit(value, i32::MAX));
     let pause_client_on_fraud = fields.optional("pause_client_on_fraud", boolean);
+    let payment_terms_days = fields.optional("payment_terms_days", payment_terms);
     Some(Firm {
         path: fields.path().to_owned(),
         external_id: external_id?,
@@ -76,6 +83,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
         max_charge_minor: max_charge_minor?,
         max_charges_per_run: max_charges_per_run?,
         pause_client_on_fraud: pause_client_on_fraud?,
+        payment_terms_days: payment_terms_days?,
     })
 }
 
@@ -86,6 +94,15 @@ fn limit<N: TryFrom<i64> + Display>(value: &Value, most: N) -> Result<N, String>
         .filter(|number| *number >= 0)
         .and_then(|number| N::try_from(number).ok())
         .ok_or_else(|| format!("must be a whole number from 0 (no limit) to {most}"))
+}
+
+/// Days until an invoice is due.
+fn payment_terms(value: &Value) -> Result<i32, String> {
+    value
+        .as_i64()
+        .and_then(|days| i32::try_from(days).ok())
+        .filter(|days| (0..=LONGEST_TERMS_DAYS).contains(days))
+        .ok_or_else(|| format!("must be a whole number of days from 0 to {LONGEST_TERMS_DAYS}"))
 }
 
 fn timezone(value: &Value) -> Result<Tz, String> {

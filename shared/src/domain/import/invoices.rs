@@ -31,6 +31,7 @@ pub(super) const KEYS: &[&str] = &[
     "issue_date",
     "due_date",
     "autopay_opt_in",
+    "tax",
     "lines",
 ];
 const LINE_KEYS: &[&str] = &["kind", "description_code", "amount"];
@@ -54,7 +55,9 @@ pub struct Invoice {
     pub autopay_opt_in: bool,
     /// What it is made up of; at least one.
     pub lines: Vec<Line>,
-    /// What they add up to; more than nothing.
+    /// Tax on top of them, as it was worked out elsewhere; none unless said.
+    pub tax: Money,
+    /// What they and the tax add up to; more than nothing.
     pub total: Money,
 }
 
@@ -78,6 +81,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Invoice> {
     let due_date = fields.required("due_date", date);
     let autopay_opt_in = fields.or("autopay_opt_in", false, boolean);
     let lines = read_lines(fields, currency);
+    let tax = read_tax(fields, currency);
     let mut sound = true;
     if let (Some(issue_date), Some(due_date)) = (issue_date, due_date)
         && due_date < issue_date
@@ -88,8 +92,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Invoice> {
         );
         sound = false;
     }
-    let total = match (&lines, currency) {
-        (Some(lines), Some(currency)) => add_up(fields, lines, currency, autopay_opt_in.unwrap_or(false)),
+    let total = match (&lines, tax) {
+        (Some(lines), Some(tax)) => add_up(fields, lines, tax, autopay_opt_in.unwrap_or(false)),
         _ => None,
     };
     sound.then_some(())?;
@@ -102,6 +106,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Invoice> {
         due_date: due_date?,
         autopay_opt_in: autopay_opt_in?,
         lines: lines?,
+        tax: tax?,
         total: total?,
     })
 }
@@ -135,15 +140,23 @@ fn read_line(fields: &Fields<'_>, currency: Option<Currency>) -> Option<Line> {
     })
 }
 
+fn read_tax(fields: &Fields<'_>, currency: Option<Currency>) -> Option<Money> {
+    if fields.has("tax") {
+        return amounts::required(fields, "tax", Amount::NonNegative, currency);
+    }
+    currency.map(Money::zero)
+}
+
 /// The total: positive, payable, and chargeable where it is to be charged.
-fn add_up(fields: &Fields<'_>, lines: &[Line], currency: Currency, autopay: bool) -> Option<Money> {
+fn add_up(fields: &Fields<'_>, lines: &[Line], tax: Money, autopay: bool) -> Option<Money> {
+    let currency = tax.currency();
     if lines.is_empty() {
         fields.fault("lines", "must not be empty");
         return None;
     }
     let total = lines
         .iter()
-        .try_fold(Money::zero(currency), |sum, line| sum.checked_add(line.amount));
+        .try_fold(tax, |sum, line| sum.checked_add(line.amount));
     let fault = match total {
         Err(overflow) => overflow.to_string(),
         Ok(total) if !total.is_positive() => format!("add up to {total}; an invoice must be above zero"),

@@ -55,8 +55,9 @@ impl Import<'_> {
         let policy = json!(firm.retry_policy.clone().unwrap_or_default());
         sqlx::query!(
             "insert into firms (id, external_id, name, timezone, default_currency, retry_policy, allow_self_approval,
-                                require_client_approval, auto_apply_credit, max_charge_minor, max_charges_per_run, pause_client_on_fraud)
-             values ($1, $2, $3, $4, $5::text, $6, $7, $8, $9, nullif($10::bigint, 0), nullif($11::int, 0), $12)",
+                                require_client_approval, auto_apply_credit, max_charge_minor, max_charges_per_run, pause_client_on_fraud,
+                                payment_terms_days)
+             values ($1, $2, $3, $4, $5::text, $6, $7, $8, $9, nullif($10::bigint, 0), nullif($11::int, 0), $12, coalesce($13::int, 30))",
             id.0,
             firm.external_id,
             firm.name,
@@ -69,6 +70,7 @@ impl Import<'_> {
             firm.max_charge_minor,
             firm.max_charges_per_run,
             firm.pause_client_on_fraud.unwrap_or(true),
+            firm.payment_terms_days,
         )
         .execute(&mut **self.tx)
         .await?;
@@ -80,7 +82,7 @@ impl Import<'_> {
         let row = sqlx::query!(
             r#"select name, timezone, default_currency::text as "currency!", retry_policy, allow_self_approval, require_client_approval,
                       auto_apply_credit, coalesce(max_charge_minor, 0) as "max_charge!", coalesce(max_charges_per_run, 0) as "max_charges!",
-                      pause_client_on_fraud
+                      pause_client_on_fraud, payment_terms_days
                from firms where id = $1 for update"#,
             id.0
         )
@@ -126,6 +128,11 @@ impl Import<'_> {
                 firm.pause_client_on_fraud
                     .is_none_or(|wanted| wanted == row.pause_client_on_fraud),
             ),
+            (
+                "payment_terms_days",
+                firm.payment_terms_days
+                    .is_none_or(|wanted| wanted == row.payment_terms_days),
+            ),
         ]);
         if fields.is_empty() {
             self.report.firms.unchanged += 1;
@@ -138,7 +145,8 @@ impl Import<'_> {
         let done = sqlx::query!(
             "update firms set name = $2, timezone = $3, default_currency = $4::text, retry_policy = $5, allow_self_approval = $6,
                     require_client_approval = $7, auto_apply_credit = $8, max_charge_minor = nullif($9::bigint, 0),
-                    max_charges_per_run = nullif($10::int, 0), pause_client_on_fraud = $11
+                    max_charges_per_run = nullif($10::int, 0), pause_client_on_fraud = $11,
+                    payment_terms_days = $12
               where id = $1",
             id.0,
             firm.name,
@@ -151,6 +159,7 @@ impl Import<'_> {
             firm.max_charge_minor.unwrap_or(row.max_charge),
             firm.max_charges_per_run.unwrap_or(row.max_charges),
             firm.pause_client_on_fraud.unwrap_or(row.pause_client_on_fraud),
+            firm.payment_terms_days.unwrap_or(row.payment_terms_days),
         )
         .execute(&mut **self.tx)
         .await?;

@@ -32,6 +32,7 @@ struct Stored {
     issue_date: Option<chrono::NaiveDate>,
     due_date: Option<chrono::NaiveDate>,
     autopay_opt_in: bool,
+    tax_minor: i64,
     lines: Vec<StoredLine>,
 }
 
@@ -96,7 +97,7 @@ impl Import<'_> {
             .collect();
         let rows = sqlx::query!(
             r#"select id, external_id as "external_id!", client_id, engagement_id, currency::text as "currency!", issue_date, due_date,
-                      autopay_opt_in
+                      autopay_opt_in, tax_minor
                from invoices where firm_id = $1 and external_id = any($2)"#,
             firm.0,
             &names
@@ -128,6 +129,7 @@ impl Import<'_> {
                 issue_date: row.issue_date,
                 due_date: row.due_date,
                 autopay_opt_in: row.autopay_opt_in,
+                tax_minor: row.tax_minor,
                 lines: lines.remove(&row.id).unwrap_or_default(),
             };
             (row.external_id, stored)
@@ -146,6 +148,7 @@ fn differing(stored: &Stored, wanted: &Wanted<'_>) -> Vec<String> {
         ("issue_date", stored.issue_date == Some(invoice.issue_date)),
         ("due_date", stored.due_date == Some(invoice.due_date)),
         ("autopay_opt_in", stored.autopay_opt_in == invoice.autopay_opt_in),
+        ("tax", stored.tax_minor == invoice.tax.minor()),
         ("lines", stored.lines.len() == invoice.lines.len()),
     ]);
     for (n, (stored, wanted)) in stored.lines.iter().zip(&invoice.lines).enumerate() {

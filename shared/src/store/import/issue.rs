@@ -51,6 +51,7 @@ fn draft(wanted: &Wanted<'_>, id: InvoiceId) -> Draft {
         currency: invoice.total.currency(),
         dates: Some((invoice.issue_date, invoice.due_date)),
         autopay: invoice.autopay_opt_in,
+        tax: invoice.tax,
         lines: lines.collect(),
     }
 }

@@ -38,6 +38,8 @@ fn invoice() -> InvoiceView {
         currency: "usd".into(),
         being_voided: false,
         status: "failed".into(),
+        subtotal_minor: 100_000,
+        tax_minor: 0,
         total_minor: 100_000,
         paid_minor: 0,
         credited_minor: 0,
