@@ -165,7 +165,8 @@ async fn load_p5_workers_killed_again_and_again_lose_nothing_and_charge_nobody_t
         world.add_worker().await;
     }
     let killing = began.elapsed();
-    close(&world, &payers, |_| true).await;
+    let given_up = close(&world, &payers, |_| Some(1)).await;
+    assert!(given_up.is_empty(), "{given_up:?}");
     let delays = watch.end().await;
     let wrong = invariants::breaches(&mut world).await;
     assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");

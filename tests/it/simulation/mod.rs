@@ -17,7 +17,10 @@ mod outages;
 mod plan;
 mod settings;
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tests::world::{World, WorldOptions};
@@ -101,21 +104,31 @@ async fn simulate(plan: &Plan, figures: &mut Figures) {
         figures.fault(step.strike.word(), 1);
     }
     world.add_worker().await;
-    close(&world, &payers, |n| plan.cards[n].pays).await;
+    let given_up = close(&world, &payers, |n| {
+        plan.cards[n].pays.then(|| plan.cards[n].script.len().max(1))
+    })
+    .await;
     let wrong = invariants::breaches(&mut world).await;
     assert!(wrong.is_empty(), "seed {}: {wrong:#?}", plan.seed);
-    let paid = plan.cards.iter().filter(|card| card.pays).count();
+    let paying: Vec<&Payer> = payers
+        .iter()
+        .zip(&plan.cards)
+        .filter(|(payer, card)| card.pays && !given_up.contains(&payer.name))
+        .map(|(payer, _)| payer)
+        .collect();
     assert_eq!(
         world.sim.captured_minor("usd").await.unwrap(),
-        i64::try_from(paid).unwrap() * AMOUNT_MINOR
+        i64::try_from(paying.len()).unwrap() * AMOUNT_MINOR
     );
-    let paying = payers.iter().zip(&plan.cards).filter(|(_, card)| card.pays);
-    invariants::count_harm(&world, paying.map(|(payer, _)| payer), figures).await;
+    figures.count("retries_passed_over", given_up.len() as u64);
+    invariants::count_harm(&world, paying.into_iter(), figures).await;
     count(&world, figures).await;
 }
 
-/// Nothing goes wrong any more, time passes, and everybody whose card pays has paid.
-async fn close(world: &World, payers: &[Payer], pays: impl Fn(usize) -> bool) {
+/// Nothing goes wrong any more, time passes, and everybody whose card pays has paid. `pays` says at which try a card does, if at
+/// all. Returns those whose last try came too early for that, because the clock had gone past one of the days: a retry whose time
+/// has passed is passed over.
+async fn close(world: &World, payers: &[Payer], pays: impl Fn(usize) -> Option<usize>) -> HashSet<String> {
     world
         .sim
         .call(reqwest::Method::DELETE, "/chaos", Value::Null)
@@ -123,33 +136,46 @@ async fn close(world: &World, payers: &[Payer], pays: impl Fn(usize) -> bool) {
         .unwrap();
     world.sim.heal().await.unwrap();
     world.settle_within(PATIENCE).await;
-    let wanted: Vec<String> = payers
-        .iter()
-        .enumerate()
-        .filter(|(n, _)| pays(*n))
-        .map(|(_, payer)| format!("inv-{}", payer.name))
-        .collect();
     for period in PERIODS {
         // What nobody knows is looked up, and what shows no effect is believed only long after the call.
         acme::age_calls(world).await;
         world.advance(period).await;
         world.settle_within(PATIENCE).await;
     }
-    let late: Vec<String> = sqlx::query_scalar(
-        "select format('%s %s %s %s', i.external_id, s.status, s.autopay_state, (
+    let wanted: HashMap<String, (String, usize)> = payers
+        .iter()
+        .enumerate()
+        .filter_map(|(n, payer)| Some((format!("inv-{}", payer.name), (payer.name.clone(), pays(n)?))))
+        .collect();
+    // With the tries that an issuer has answered, where each retry was made or had gone by when the one before it failed.
+    let late: Vec<(String, String, Option<i64>)> = sqlx::query_as(
+        "select i.external_id, format('%s %s %s', s.status, s.autopay_state, (
                   select string_agg(format('%s %s %s', a.trigger, a.step, a.state), ', ' order by y.seq, a.seq)
-                    from collection_cycles y join payment_attempts a on a.cycle_id = y.id where y.invoice_id = i.id))
-           from invoices i join invoice_status s on s.id = i.id where i.external_id = any($1) and s.status <> 'paid' order by 1",
+                    from collection_cycles y join payment_attempts a on a.cycle_id = y.id where y.invoice_id = i.id)),
+                case when c.state = 'exhausted' and not exists (
+                       select from generate_series(1, 3) as retry (step)
+                        where not exists (select from payment_attempts a where a.cycle_id = c.id and a.step = retry.step)
+                          and not exists (select from payment_attempts a where a.cycle_id = c.id and a.step < retry.step
+                            and a.resolved_at >= c.first_failed_at + (array[3, 7, 14])[retry.step] * interval '1 day'))
+                  then (select count(*) from payment_attempts a where a.cycle_id = c.id and a.state = 'declined') end
+           from invoices i join invoice_status s on s.id = i.id left join collection_cycles c on c.id = s.cycle_id
+          where i.external_id = any($1) and s.status <> 'paid' order by 1",
     )
-    .bind(&wanted)
+    .bind(wanted.keys().cloned().collect::<Vec<_>>())
     .fetch_all(&world.db)
     .await
     .unwrap();
-    assert_eq!(
-        late,
-        Vec::<String>::new(),
-        "their cards pay, and they have not paid"
+    let (given_up, late): (Vec<_>, Vec<_>) = late.into_iter().partition(|(invoice, _, tries)| {
+        tries.is_some_and(|tries| usize::try_from(tries).is_ok_and(|tries| tries < wanted[invoice].1))
+    });
+    assert!(
+        late.is_empty(),
+        "their cards pay, and they have not paid: {late:#?}"
     );
+    given_up
+        .into_iter()
+        .map(|(invoice, ..)| wanted[&invoice].0.clone())
+        .collect()
 }
 
 /// Adds what this world has seen.
