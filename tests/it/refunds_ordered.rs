@@ -457,7 +457,7 @@ async fn assert_one_key_per_refund(world: &World) {
         .await;
     for call in asked(world).await {
         let key = call["idempotency_key"].as_str().unwrap().to_owned();
-        assert!(rows.contains(&key), "{key}");
+        assert!(rows.contains(&key), "a call with a key of its own: {key}");
         assert_eq!(
             call["params"]["metadata[q_refund]"],
             key.trim_start_matches("refund:")
