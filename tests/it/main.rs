@@ -28,6 +28,7 @@ mod external_payments;
 mod footprint;
 mod generation;
 mod guards;
+mod jobs_by_hand;
 mod ladder;
 mod p1_durability;
 mod p2_exactly_once;

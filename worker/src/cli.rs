@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         alert, audit, brakes, break_glass, charge, client, clock, credit, dispute, doctor, engagement,
-        events, explain, generate, import, invoice, jobs, ledger, migrate, reconcile, time, worker,
+        events, explain, generate, import, invoice, jobs, ledger, migrate, queue, reconcile, time, worker,
     },
     output::{Exit, Failure, Format},
 };
@@ -102,13 +102,48 @@ pub enum Command {
     Alert(alert::Args),
     /// List the events that Stripe sent, show one, process some once more, or find those that never came.
     Events(events::Args),
-    /// List jobs, or show one.
+    /// List jobs, show one, run some again, or give some up.
     Jobs(jobs::Args),
+    /// What is in the queues; hold one back, or let it go on.
+    Queue(queue::Args),
     /// Show or move the business clock (test mode only).
     Clock(clock::Args),
 }
 
 impl Command {
+    /// Its name, for traces.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Migrate(_) => "migrate",
+            Command::Worker(_) => "worker",
+            Command::Import(_) => "import",
+            Command::GeneratePackageInvoices(_) => "generate-package-invoices",
+            Command::ProcessRecurringCharges(_) => "process-recurring-charges",
+            Command::Doctor(_) => "doctor",
+            Command::Invoice(_) => "invoice",
+            Command::Engagement(_) => "engagement",
+            Command::Time(_) => "time",
+            Command::Client(_) => "client",
+            Command::Credit(_) => "credit",
+            Command::Dispute(_) => "dispute",
+            Command::Ledger(_) => "ledger",
+            Command::Reconcile(_) => "reconcile",
+            Command::Audit(_) => "audit",
+            Command::BreakGlass(_) => "break-glass",
+            Command::Explain(_) => "explain",
+            Command::WhyNot(_) => "why-not",
+            Command::Next(_) => "next",
+            Command::Pause(_) => "pause",
+            Command::Resume(_) => "resume",
+            Command::Alert(_) => "alert",
+            Command::Events(_) => "events",
+            Command::Jobs(_) => "jobs",
+            Command::Queue(_) => "queue",
+            Command::Clock(_) => "clock",
+        }
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -139,6 +174,7 @@ impl Command {
             Command::Alert(args) => alert::run(args, format).await,
             Command::Events(args) => events::run(args, format).await,
             Command::Jobs(args) => jobs::run(args, format).await,
+            Command::Queue(args) => queue::run(args, format).await,
             Command::Clock(args) => clock::run(args, format).await,
         }
     }

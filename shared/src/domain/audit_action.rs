@@ -70,6 +70,8 @@ pub const ACTIONS: &[&str] = &[
     "subscription.updated",
     "subscription.cancelled",
     "event.replayed",
+    "job.retried",
+    "job.canceled",
     "break_glass.activated",
     "break_glass.expired",
     "break_glass.revoked",

@@ -11,6 +11,7 @@ pub mod event;
 pub mod explain;
 pub mod generate;
 pub mod import;
+pub mod job_by_hand;
 pub mod ledger;
 pub mod people;
 pub mod period;

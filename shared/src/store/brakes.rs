@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 use super::{
     audit::{self, By},
     error::Result,
+    jobs_by_hand,
 };
 use crate::ids::{ClientId, FirmId};
 
@@ -147,17 +148,7 @@ pub async fn resume(conn: &mut PgConnection, scope: Scope, reason: &str, by: &By
 async fn tell(conn: &mut PgConnection, scope: Scope, change: &str, reason: &str, by: &By<'_>) -> Result<()> {
     let (firm, kind, subject) = match scope {
         Scope::All => {
-            sqlx::query!(
-                "insert into installation_changes (at, action, reason, changed_by, cause_id) values ($1, $2, $3, $4, $5)",
-                by.at,
-                change,
-                reason,
-                by.actor.name(),
-                by.cause.id
-            )
-            .execute(conn)
-            .await?;
-            return Ok(());
+            return jobs_by_hand::record(conn, change, reason, &json!({}), by).await;
         }
         Scope::Firm(firm) => (firm, "firm", firm.0),
         Scope::Client(firm, client) => (firm, "client", client.0),

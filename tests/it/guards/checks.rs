@@ -6,7 +6,8 @@ use super::{
 };
 
 /// A check, and what to set (and where) to break it.
-const BROKEN_BY: [(&str, &str); 126] = [
+const BROKEN_BY: [(&str, &str); 127] = [
+    ("queue_pauses_queue_check", "queue = 'refunds'"),
     ("installation_singleton_check", "singleton = false"),
     ("recon_findings_check", "ours = null, stripe = null"),
     ("recon_findings_check1", "seen_at = found_at - interval '1 day'"),

@@ -794,6 +794,19 @@ const CASES: &[Case] = &[
         2,
         "a value is required for '--title <TITLE>' but none was supplied",
     ),
+    // Jobs and queues.
+    command(
+        &["job_guard: job already ended as %"],
+        &["jobs", "retry", "{done}", "--reason", "x"],
+        4,
+        "is done: what it was to do has happened",
+    ),
+    command(
+        &["queue_pauses_queue_check"],
+        &["queue", "pause", "refunds", "--reason", "x"],
+        2,
+        "unknown queue \"refunds\": use events, invoices, charges or maintenance",
+    ),
     // The clock.
     command(
         &["clock_offset_ms_check"],
@@ -822,6 +835,10 @@ async fn ids(world: &World) -> BTreeMap<&'static str, String> {
         (
             "{package}",
             "select d.number from invoices d where d.source = 'mixed'",
+        ),
+        (
+            "{done}",
+            "select min(d.id::text) from jobs d where d.state = 'completed'",
         ),
         (
             "{over}",

@@ -1,6 +1,8 @@
 //! `quittance jobs`: the queue of record.
 
+use serde::Serialize;
 use shared::{
+    domain::job_by_hand::{self, GivenUp, JobState},
     ids::JobId,
     store::{
         self,
@@ -10,8 +12,12 @@ use shared::{
 };
 use uuid::Uuid;
 
-use super::{list_args::ListArgs, open_db};
-use crate::output::{Exit, Failure, Format, Page, table};
+use super::{jobs_act, list_args::ListArgs, open_db};
+use crate::{
+    jobs::register,
+    output::{Exit, Failure, Format, Page, table},
+    queue::Registry,
+};
 
 /// Arguments of `jobs`.
 #[derive(Debug, clap::Args)]
@@ -34,6 +40,19 @@ enum Command {
         /// Its UUID.
         id: Uuid,
     },
+    /// Run jobs again, now: some that are named, or all that the filters let through. One that was given up has all its
+    /// attempts again.
+    #[command(after_help = "Examples:
+  quittance jobs retry 01a1fda9-ea24-774d-b6db-b813fe0e38c4 --reason 'the client was imported'
+  quittance jobs retry --kind refund_payment --error 'no answer' --reason 'Stripe is back' --dry-run
+  quittance jobs retry --queue charges --since 1d --reason 'Stripe is back' --yes")]
+    Retry(jobs_act::RetryArgs),
+    /// Give jobs up: they never run (again). What a schedule or a sweep finds undone it enqueues anew; to stop money, use
+    /// `quittance pause autopay`.
+    #[command(after_help = "Examples:
+  quittance jobs cancel 01a1fda9-ea24-774d-b6db-b813fe0e38c4 --reason 'settled by hand'
+  quittance jobs cancel --kind backfill_events --state retryable --reason 'the key may not read events' --yes")]
+    Cancel(jobs_act::CancelArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -51,13 +70,21 @@ struct List {
     page: ListArgs,
 }
 
+/// A job, and if it was given up, what that means.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    job: JobView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    given_up: Option<GivenUp>,
+}
+
 /// Runs `jobs`.
 ///
 /// # Errors
 /// When there is no such job, or the database is away.
 pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
     let db = open_db().await?;
-    let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
     match args.command {
         Command::List(List {
             state,
@@ -76,6 +103,7 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
                 queue: queue.map(Queue::as_str),
                 before_seq: before_seq.transpose()?,
             };
+            let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
             let rows = jobs_read::list(&mut conn, &filter, page.fetch()).await?;
             out.show(
                 &Page::of(rows, page.shown(), |row| row.seq.to_string()),
@@ -83,10 +111,17 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
             )?;
         }
         Command::Show { id } => {
+            let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
             let job = jobs_read::show(&mut conn, JobId(id)).await?;
             let job = job.ok_or_else(|| Failure::not_found(format!("there is no job {id} (any more)")))?;
-            out.show(&job, describe)?;
+            let shown = Shown {
+                given_up: given_up(&job),
+                job,
+            };
+            out.show(&shown, describe)?;
         }
+        Command::Retry(args) => jobs_act::retry(&db, args, out).await?,
+        Command::Cancel(args) => jobs_act::cancel(&db, args, out).await?,
     }
     Ok(Exit::Done)
 }
@@ -108,7 +143,25 @@ fn describe_page(page: &Page<JobRow>) -> String {
     )
 }
 
-fn describe(job: &JobView) -> String {
+fn given_up(job: &JobView) -> Option<GivenUp> {
+    let row = &job.row;
+    // A kind may allow fewer attempts than the row.
+    let of_kind = register(Registry::new())
+        .handler(&row.kind)
+        .map_or(row.max_attempts, |handler| handler.retry.attempts.0);
+    let attempts = (row.attempt, row.max_attempts.min(of_kind));
+    (row.state == JobState::Discarded.as_str()).then(|| {
+        job_by_hand::given_up(
+            &row.id.to_string(),
+            &row.kind,
+            attempts,
+            row.last_error.as_deref(),
+        )
+    })
+}
+
+fn describe(shown: &Shown) -> String {
+    let job = &shown.job;
     let time = |at: chrono::DateTime<chrono::Utc>| at.format("%F %T UTC").to_string();
     let row = &job.row;
     let fields = [
@@ -140,5 +193,24 @@ fn describe(job: &JobView) -> String {
         .into_iter()
         .filter_map(|(name, value)| Some(vec![name.to_owned(), value?]))
         .collect();
-    table(&["FIELD", "VALUE"], &rows)
+    let mut text = table(&["FIELD", "VALUE"], &rows);
+    if let Some(told) = &shown.given_up {
+        text.push_str(&format!("GIVEN UP: {}\nMEANWHILE {}\n", told.why, told.meanwhile));
+        for remedy in &told.remedies {
+            text.push_str(&format!("DO  {remedy}\n"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_job_says_what_stands_still_while_it_is_given_up() {
+        for kind in register(Registry::new()).kinds() {
+            assert!(job_by_hand::meanwhile(&kind).is_some(), "{kind}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use super::{
     invoice::of,
     text::time,
 };
+use crate::domain::job_by_hand::given_up;
 
 /// `explain evt_…`: whether it arrived, whether it took effect, what came of it.
 #[must_use]
@@ -80,10 +81,10 @@ pub fn job(facts: &JobFacts, effects: &[AuditFacts]) -> Answer {
     let answer = answer.chain(effects.iter().map(effect)).chain([job_link(facts)]);
     let answer = match facts.state.as_str() {
         "completed" | "canceled" => answer.remedy("nothing: it is as it should be"),
-        "discarded" => answer.remedy(format!(
-            "see why in quittance jobs show {}, and mend its cause",
-            facts.id
-        )),
+        "discarded" => {
+            let told = given_up(&facts.id, &facts.kind, facts.tried, facts.last_error.as_deref());
+            told.remedies.into_iter().fold(answer, Answer::remedy)
+        }
         _ => answer
             .remedy("wait: it runs by itself")
             .remedy("quittance doctor"),
