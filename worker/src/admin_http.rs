@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use shared::store::{
     self, Db,
     migrations::{self, SchemaState},
+    queues::{self, Pause},
 };
 use tokio::{net::TcpListener, time::timeout};
 
@@ -61,13 +62,16 @@ pub async fn serve(listener: TcpListener, probes: Probes) {
     }
 }
 
-/// One named check.
-type Check = (String, Result<(), String>);
+/// One named check: well, perhaps with something worth knowing, or why not.
+type Check = (String, Result<Option<String>, String>);
 
 async fn ready(State(probes): State<Probes>) -> Response {
+    let (seen, redis) = tokio::join!(look(&probes.db), redis(&probes.redis));
+    let paused = seen.as_ref().map_or(&[][..], |seen| seen.paused.as_slice());
     let mut checks = vec![
-        check("database", database(&probes.db).await),
-        check("redis", redis(&probes.redis).await),
+        check("database", seen.as_ref().map(|_| None).map_err(Clone::clone)),
+        check("schema", schema(&seen)),
+        check("redis", redis.map(|()| None)),
         pulse("heartbeat", probes.health.heartbeat.is_alive()),
         pulse("scheduler", probes.health.scheduler.is_alive()),
         check(
@@ -75,19 +79,27 @@ async fn ready(State(probes): State<Probes>) -> Response {
             if probes.health.draining.is_cancelled() {
                 Err("the worker is shutting down".to_owned())
             } else {
-                Ok(())
+                Ok(None)
             },
         ),
     ];
     for (queue, relay) in &probes.health.relays {
-        checks.push(pulse(&format!("queue_{}", queue.as_str()), relay.is_alive()));
+        let (name, result) = pulse(&format!("queue_{}", queue.as_str()), relay.is_alive());
+        // A queue that somebody paused makes no worker unready: it does what it was told.
+        let paused = paused.iter().find(|pause| pause.queue == queue.as_str());
+        let told = result.map(|nothing| paused.map(paused_text).or(nothing));
+        checks.push((name, told));
     }
     answer(checks)
 }
 
+/// Once: the schema has been seen, and the first heartbeat written. Settings were read before this port was bound.
 async fn started(State(probes): State<Probes>) -> Response {
+    let seen = look(&probes.db).await;
     answer(vec![
-        check("database", database(&probes.db).await),
+        check("configuration", Ok(None)),
+        check("database", seen.as_ref().map(|_| None).map_err(Clone::clone)),
+        check("schema", schema(&seen)),
         pulse("heartbeat", probes.health.heartbeat.has_beaten()),
     ])
 }
@@ -103,31 +115,59 @@ async fn metrics(State(probes): State<Probes>) -> Response {
     }
 }
 
-fn check(name: &str, result: Result<(), String>) -> Check {
+fn check(name: &str, result: Result<Option<String>, String>) -> Check {
     (name.to_owned(), result)
 }
 
 fn pulse(name: &str, alive: bool) -> Check {
     let result = if alive {
-        Ok(())
+        Ok(None)
     } else {
         Err("no round completed lately".to_owned())
     };
     check(name, result)
 }
 
-/// Reachable, with a schema that this build knows how to use.
-async fn database(db: &Db) -> Result<(), String> {
+/// What a reachable database says.
+struct Seen {
+    schema: SchemaState,
+    paused: Vec<Pause>,
+}
+
+async fn look(db: &Db) -> Result<Seen, String> {
     let look = async {
         let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
-        migrations::check(&mut conn).await
+        let schema = migrations::check(&mut conn).await?;
+        let paused = match schema {
+            SchemaState::Behind { .. } => Vec::new(),
+            SchemaState::Current | SchemaState::Ahead { .. } => queues::pauses(&mut conn).await?,
+        };
+        store::Result::Ok(Seen { schema, paused })
     };
     match timeout(PROBE_TIMEOUT, look).await {
-        Ok(Ok(SchemaState::Current | SchemaState::Ahead { .. })) => Ok(()),
-        Ok(Ok(SchemaState::Behind { have, want, .. })) => Err(format!("schema {have} is older than {want}")),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(seen) => seen.map_err(|error| error.to_string()),
         Err(_) => Err("no answer in time".to_owned()),
     }
+}
+
+/// One that this build knows how to use.
+fn schema(seen: &Result<Seen, String>) -> Result<Option<String>, String> {
+    match seen.as_ref().map(|seen| seen.schema) {
+        Ok(SchemaState::Current | SchemaState::Ahead { .. }) => Ok(None),
+        Ok(SchemaState::Behind { have, want, .. }) => Err(format!(
+            "the database has version {have}, this build needs {want}: run `quittance migrate`"
+        )),
+        Err(_) => Err("unknown while the database does not answer".to_owned()),
+    }
+}
+
+fn paused_text(pause: &Pause) -> String {
+    format!(
+        "paused since {} by {}: {}",
+        pause.at.format("%F %T UTC"),
+        pause.by,
+        pause.reason
+    )
 }
 
 async fn redis(redis: &ConnectionManager) -> Result<(), String> {
@@ -143,7 +183,8 @@ fn answer(checks: Vec<Check>) -> Response {
         .into_iter()
         .map(|(name, result)| {
             let value = match result {
-                Ok(()) => json!({ "ok": true }),
+                Ok(None) => json!({ "ok": true }),
+                Ok(Some(message)) => json!({ "ok": true, "message": message }),
                 Err(message) => json!({ "ok": false, "message": message }),
             };
             (name, value)

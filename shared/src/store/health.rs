@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::error::Result;
+use super::{error::Result, queues};
 
 /// The facts. Ages are in seconds of real time, except where business time decides what is due.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +26,7 @@ pub struct Facts {
     /// Jobs that a person must look at.
     pub discarded_jobs: i64,
     /// Queues that somebody paused.
-    pub paused_queues: Vec<String>,
+    pub paused_queues: Vec<queues::Pause>,
     /// Events that a person must look at.
     pub parked_events: i64,
     /// Events that belong to nothing we know yet.
@@ -51,6 +51,25 @@ pub struct Facts {
     pub action_required: i64,
     /// Cycles that stand still, by why.
     pub paused_cycles: Vec<Paused>,
+    /// What is not invoiced or charged because nobody asked for it.
+    pub idle: Idle,
+}
+
+/// What is not invoiced or charged, and needs no fault for that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Idle {
+    /// Engagements that have begun and are not signed: nothing of them is invoiced.
+    pub unsigned_engagements: i64,
+    /// Signed engagements without a schedule: their hours are invoiced when somebody asks for it.
+    pub on_demand_engagements: i64,
+    /// Clients with a customer at Stripe whose automatic payment is off.
+    pub clients_without_autopay: i64,
+    /// Clients whose automatic payment is on and whose card cannot be charged.
+    pub clients_without_card: i64,
+    /// Overdue invoices that are not to be paid automatically.
+    pub not_opted_in: i64,
+    /// Charges that have been due for more than 15 minutes, and nothing holds them.
+    pub overdue_cycles: i64,
 }
 
 /// Cycles that stand still for one reason.
@@ -84,7 +103,6 @@ pub async fn facts(conn: &mut PgConnection) -> Result<Facts> {
                   (select extract(epoch from app.now() - min(run_at))::bigint from jobs
                     where state in ('available', 'retryable') and run_at <= app.now()) as oldest_due_secs,
                   (select count(*) from jobs where state = 'discarded') as "discarded!",
-                  array(select queue from queue_pauses order by 1) as "paused!",
                   (select count(*) from stripe_events where state = 'parked') as "parked!",
                   (select count(*) from stripe_events where state = 'unmatched') as "unmatched!",
                   (select count(*) from stripe_events where state = 'pending') as "pending!",
@@ -99,11 +117,20 @@ pub async fn facts(conn: &mut PgConnection) -> Result<Facts> {
     )
     .fetch_one(&mut *conn)
     .await?;
+    let idle = sqlx::query_as!(
+        Idle,
+        r#"select unsigned_engagements as "unsigned_engagements!", on_demand_engagements as "on_demand_engagements!",
+                  clients_without_autopay as "clients_without_autopay!", clients_without_card as "clients_without_card!",
+                  not_opted_in as "not_opted_in!", overdue_cycles as "overdue_cycles!"
+           from app.reasons_for_nothing()"#
+    )
+    .fetch_one(&mut *conn)
+    .await?;
     let paused_cycles = sqlx::query_as!(
         Paused,
         r#"select reason as "reason!", cycles as "cycles!" from app.paused_cycles()"#
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
     Ok(Facts {
         is_worker: rights.is_worker,
@@ -115,7 +142,7 @@ pub async fn facts(conn: &mut PgConnection) -> Result<Facts> {
         due_jobs: work.due_jobs,
         oldest_due_secs: work.oldest_due_secs,
         discarded_jobs: work.discarded,
-        paused_queues: work.paused,
+        paused_queues: queues::pauses(&mut *conn).await?,
         parked_events: work.parked,
         unmatched_events: work.unmatched,
         pending_events: work.pending,
@@ -128,5 +155,6 @@ pub async fn facts(conn: &mut PgConnection) -> Result<Facts> {
         method_required: money.method_required,
         action_required: money.action_required,
         paused_cycles,
+        idle,
     })
 }

@@ -271,7 +271,7 @@ fn work(report: &mut Report, facts: &Facts) {
         "discarded_jobs",
         facts.discarded_jobs == 0,
         facts.discarded_jobs.to_string(),
-        "a person must look: `quittance jobs list --state discarded`",
+        "a person must look: `quittance jobs list --state discarded`, then `quittance jobs show ID` says why and what to do",
     );
     report.judge(
         "paused_queues",
@@ -279,9 +279,18 @@ fn work(report: &mut Report, facts: &Facts) {
         if facts.paused_queues.is_empty() {
             "none".to_owned()
         } else {
-            facts.paused_queues.join(", ")
+            let paused = facts.paused_queues.iter().map(|pause| {
+                format!(
+                    "{} since {} by {}: {}",
+                    pause.queue,
+                    pause.at.format("%F %T UTC"),
+                    pause.by,
+                    pause.reason
+                )
+            });
+            paused.collect::<Vec<_>>().join("; ")
         },
-        "somebody paused them; their jobs wait",
+        "none of their jobs begins until somebody says `quittance queue resume NAME --reason R`",
     );
     report.judge(
         "parked_events",
@@ -294,7 +303,10 @@ fn work(report: &mut Report, facts: &Facts) {
     );
     match facts.last_event_secs {
         None => report.note("last_webhook", "none was ever received: check the endpoint's URL at Stripe, and STRIPE_WEBHOOK_SECRET of the ingress"),
-        Some(secs) => report.note("last_webhook", format!("{secs} s ago")),
+        Some(secs) => report.note(
+            "last_webhook",
+            format!("{secs} s ago; `quittance events backfill --dry-run` finds what never came"),
+        ),
     }
 }
 
@@ -354,6 +366,50 @@ fn money(report: &mut Report, facts: &Facts) {
         format!("{} older than 15 minutes", facts.stale_unknown),
         "charges whose end nobody knows: `quittance invoice list --status processing`, and look at Stripe",
     );
+    let idle = &facts.idle;
+    report.judge(
+        "overdue_charges",
+        idle.overdue_cycles == 0,
+        format!("{} due for more than 15 minutes", idle.overdue_cycles),
+        "nothing holds them, so no worker has come to them: look at `quittance queue status charges`",
+    );
+    // R035, R067: what needs nobody's mending, and answers many a question.
+    for (name, count, why) in [
+        (
+            "unsigned_engagements",
+            idle.unsigned_engagements,
+            "begun and not signed: not invoiced until `quittance engagement sign`",
+        ),
+        (
+            "engagements_on_demand",
+            idle.on_demand_engagements,
+            "without a schedule: their hours are invoiced by `quittance invoice create`",
+        ),
+        (
+            "clients_without_autopay",
+            idle.clients_without_autopay,
+            "with a customer at Stripe and automatic payment off: never charged by itself",
+        ),
+        (
+            "clients_without_card",
+            idle.clients_without_card,
+            "with automatic payment on and no card that can be charged",
+        ),
+        (
+            "invoices_not_opted_in",
+            idle.not_opted_in,
+            "overdue and not to be paid automatically (autopay_opt_in is off)",
+        ),
+    ] {
+        report.note(
+            name,
+            if count == 0 {
+                "0".to_owned()
+            } else {
+                format!("{count} {why}")
+            },
+        );
+    }
     report.note("waiting_for_a_card", facts.method_required.to_string());
     report.note("waiting_for_the_client", facts.action_required.to_string());
     let paused = &facts.paused_cycles;
@@ -505,6 +561,14 @@ fn deliveries(report: &mut Report, endpoints: &[WebhookEndpoint]) {
             .collect::<Vec<_>>()
             .join(", "),
     );
+    // R083: an endpoint that is not ours, or that nobody can reach.
+    if !enabled.iter().any(|e| leads_to_a_door(&e.url)) {
+        report.fail(
+            "webhook_path",
+            "no enabled endpoint's URL ends with /webhooks/stripe, /api/webhooks/stripe or /api/stripe/webhook",
+            "correct the URL in Stripe's dashboard: the ingress answers 404 to any other path",
+        );
+    }
     let needed = missing(NEEDED_EVENTS);
     report.judge(
         "webhook_events",
@@ -525,9 +589,39 @@ fn deliveries(report: &mut Report, endpoints: &[WebhookEndpoint]) {
     }
 }
 
+/// Whether the ingress listens on the path of this URL.
+fn leads_to_a_door(url: &str) -> bool {
+    let path = url.trim_end_matches('/');
+    ["/webhooks/stripe", "/api/stripe/webhook"]
+        .iter()
+        .any(|door| path.ends_with(door))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r083_an_endpoint_that_leads_to_no_door_is_named() {
+        for (url, leads) in [
+            ("https://example.com/webhooks/stripe", true),
+            ("https://example.com/api/webhooks/stripe/", true),
+            ("https://example.com/api/stripe/webhook", true),
+            ("https://example.com/", false),
+            ("https://example.com/stripe/webhooks", false),
+        ] {
+            let endpoint = WebhookEndpoint {
+                url: url.into(),
+                ..endpoint("enabled", &["*"])
+            };
+            let told = told(&[endpoint]);
+            assert_eq!(
+                !told.iter().any(|line| line.starts_with("webhook_path")),
+                leads,
+                "{url}"
+            );
+        }
+    }
 
     fn endpoint(status: &str, events: &[&str]) -> WebhookEndpoint {
         WebhookEndpoint {
