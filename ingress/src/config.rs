@@ -23,6 +23,7 @@ Environment (each secret also as NAME_FILE):
   INGRESS_MAX_CONNECTIONS   open connections; more wait [1024]
   INGRESS_COMMITTERS        transactions written at once [2]
   INGRESS_THREADS           threads of the runtime [2]
+  OTEL_EXPORTER_OTLP_ENDPOINT  collector that takes spans, http://host:4318 [none]
   LOG_FORMAT                text or json [text]
   RUST_LOG                  log filter [info]";
 
@@ -53,6 +54,8 @@ pub struct Settings {
     pub threads: usize,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Where spans go.
+    pub collector: Option<String>,
 }
 
 impl Settings {
@@ -76,6 +79,7 @@ impl Settings {
             committers: number("INGRESS_COMMITTERS", 2, 1..=8)?,
             threads: number("INGRESS_THREADS", 2, 1..=64)?,
             log_format: config::log_format()?,
+            collector: config::otlp_endpoint()?,
         })
     }
 }

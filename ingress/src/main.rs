@@ -45,15 +45,22 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(fault) => return fail(&fault),
     };
-    telemetry::init(settings.log_format);
+    let telemetry = telemetry::init(&telemetry::Settings {
+        service: "quittance-ingress",
+        version: env!("CARGO_PKG_VERSION"),
+        format: settings.log_format,
+        collector: settings.collector.clone(),
+    });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.threads)
         .enable_all()
         .build();
-    match runtime {
+    let ended = match runtime {
         Ok(runtime) => runtime.block_on(run(settings)),
         Err(fault) => fail(&fault),
-    }
+    };
+    telemetry.finish();
+    ended
 }
 
 /// One line on stderr, exit code 1.

@@ -13,8 +13,15 @@ use axum::{
     routing::post,
 };
 use chrono::{DateTime, Utc};
-use shared::{clock::real_now, config::Mode, domain::event::Event};
+use shared::{
+    clock::real_now,
+    config::Mode,
+    domain::event::Event,
+    store::{jobs::Queue, replays::KIND},
+    trace,
+};
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 use crate::{
     body::{self, Budget},
@@ -90,7 +97,7 @@ impl Door {
         let (body, _memory) = body::read(&head.headers, body, &self.budget).await?;
         self.verifier
             .verify(signature_header(&head.headers)?, &body, received_at)?;
-        let event = Event::parse(body, self.mode, received_at).inspect_err(|fault| {
+        let mut event = Event::parse(body, self.mode, received_at).inspect_err(|fault| {
             tracing::warn!(%fault, "a delivery with a genuine signature is no event");
         })?;
         if event.livemode != self.mode.livemode() {
@@ -102,14 +109,17 @@ impl Door {
             return Err(Rejection::WrongMode);
         }
         let created_at = event.created_at;
-        Ok((self.inbox.store(event).await?, created_at))
+        let sending = trace::sending(KIND, Queue::Events.as_str(), &event.id);
+        event.traceparent = trace::traceparent_of(&sending);
+        Ok((self.inbox.store(event).instrument(sending).await?, created_at))
     }
 }
 
 async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
     let started = Instant::now();
     let received_at = real_now();
-    let outcome = door.take(request, received_at).await;
+    let span = trace::delivery(request.uri().path());
+    let outcome = door.take(request, received_at).instrument(span.clone()).await;
     let result = match &outcome {
         Ok((receipt, created_at)) => {
             let delay = (received_at - created_at).to_std().unwrap_or_default(); // a clock ahead of ours: no delay
@@ -124,10 +134,12 @@ async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
         }
     };
     door.metrics.requests.with_label_values(&[result]).inc();
-    match outcome {
+    let response = match outcome {
         Ok((receipt, _)) => receipt.into_response(),
         Err(rejection) => rejection.into_response(),
-    }
+    };
+    trace::answered(&span, response.status().as_u16(), result);
+    response
 }
 
 fn signature_header(headers: &HeaderMap) -> Result<&str, Rejection> {

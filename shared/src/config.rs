@@ -283,6 +283,29 @@ impl FromStr for LogFormat {
     }
 }
 
+/// `OTEL_EXPORTER_OTLP_ENDPOINT`: the collector that takes spans, if there is one.
+///
+/// # Errors
+/// When it is no `http://` URL.
+pub fn otlp_endpoint() -> Result<Option<String>, Error> {
+    let name = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    let Some(url) = var(name).map(|url| url.trim().to_owned()) else {
+        return Ok(None);
+    };
+    let fault = match url.strip_prefix("http://") {
+        Some(rest) if !rest.trim_matches('/').is_empty() => return Ok(Some(url)),
+        Some(_) => "it names no host: give http://collector:4318",
+        None if url.starts_with("https://") => {
+            "it asks for TLS, which the collector beside this program is for: give http://collector:4318"
+        }
+        None => "it does not start with http://: give http://collector:4318",
+    };
+    Err(Error::Malformed {
+        name,
+        fault: fault.into(),
+    })
+}
+
 /// `LOG_FORMAT`, text unless told.
 ///
 /// # Errors

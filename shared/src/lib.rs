@@ -3,11 +3,14 @@
 //! `domain` decides and does no IO; `store` holds the SQL; nothing here knows Stripe's HTTP API, apalis or axum.
 pub mod clock;
 pub mod config;
+pub mod counts;
 pub mod currency;
 pub mod domain;
 pub mod failpoint;
 pub mod ids;
 pub mod money;
+mod otlp;
 pub mod sabotage;
 pub mod store;
 pub mod telemetry;
+pub mod trace;

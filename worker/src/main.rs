@@ -22,7 +22,12 @@ mod stripe;
 use std::process::ExitCode;
 
 use clap::Parser;
-use shared::{config, telemetry};
+use shared::{
+    config,
+    telemetry::{self, Telemetry},
+    trace,
+};
+use tracing::Instrument as _;
 
 use crate::{
     cli::Cli,
@@ -31,9 +36,24 @@ use crate::{
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let (format, ended) = match Cli::try_parse() {
-        Ok(cli) => (cli.format(), run(cli).await),
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
         Err(usage) => return report_usage(&usage),
+    };
+    let format = cli.format();
+    let ended = match tell(&cli) {
+        Ok(telemetry) => {
+            // A worker is no one thing that happens: its jobs are.
+            let span = match cli.command.name() {
+                "worker" => tracing::Span::none(),
+                name => trace::command(name),
+            };
+            let ended = cli.command.run(format).instrument(span).await;
+            // Waits for the thread that sends the last spans.
+            tokio::task::block_in_place(|| telemetry.finish());
+            ended
+        }
+        Err(failure) => Err(failure),
     };
     match ended {
         Ok(exit) => exit.into(),
@@ -41,10 +61,17 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<Exit, Failure> {
-    telemetry::init(config::log_format()?);
-    let format = cli.format();
-    cli.command.run(format).await
+/// Starts logs and traces.
+fn tell(cli: &Cli) -> Result<Telemetry, Failure> {
+    Ok(telemetry::init(&telemetry::Settings {
+        service: match cli.command.name() {
+            "worker" => "quittance-worker",
+            _ => "quittance",
+        },
+        version: env!("CARGO_PKG_VERSION"),
+        format: config::log_format()?,
+        collector: config::otlp_endpoint()?,
+    }))
 }
 
 fn report(format: Format, failure: &Failure) -> ExitCode {

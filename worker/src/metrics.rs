@@ -2,10 +2,13 @@
 //!
 //! Depths and ages are gauges that one query fills every few seconds ([`crate::queue::depth`]); a scrape reads memory.
 
+use std::sync::{Mutex, PoisonError};
+
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
+use shared::{counts, domain::audit_action::ACTIONS, store::jobs::Queue};
 
 /// Upper bounds in seconds for how long a job waited or ran: from a lane's polling interval to a day of backlog.
 const DURATIONS: [f64; 14] = [
@@ -15,10 +18,20 @@ const DURATIONS: [f64; 14] = [
 /// Upper bounds for the number of attempts a job took.
 const ATTEMPTS: [f64; 7] = [1.0, 2.0, 3.0, 5.0, 8.0, 15.0, 25.0];
 
+/// How bad an alert is.
+pub const SEVERITIES: [&str; 3] = ["info", "warning", "critical"];
+
+/// Why jobs were taken back.
+pub const RESCUES: [&str; 3] = ["worker_dead", "lease_lost", "quarantined"];
+
 /// All of the worker's metrics and the registry that prints them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// One scrape at a time takes over what `shared` has counted.
+    scrape: Mutex<()>,
+    enqueued: IntCounterVec,
+    audited: IntCounterVec,
     /// Jobs that are not finished, by queue and state.
     pub jobs: IntGaugeVec,
     /// Discarded jobs by queue: each waits for a person.
@@ -63,6 +76,26 @@ pub struct Metrics {
     pub stripe_duration: HistogramVec,
     /// Second payments of one collection that were stopped before they were made.
     pub double_charge_blocked: IntCounter,
+    /// Whether this worker's relay fills a lane: 1 on one worker of all.
+    pub leader: IntGaugeVec,
+    /// Queues that somebody paused: 1.
+    pub queue_paused: IntGaugeVec,
+    /// Events in the inbox that have not taken effect, by state.
+    pub inbox_events: IntGaugeVec,
+    /// How long ago the oldest event came that nobody has looked at.
+    pub inbox_age: IntGauge,
+    /// Attempts whose end nobody knows.
+    pub unknown_outcomes: IntGauge,
+    /// Differences that nobody has settled, of the ledger with itself and with the facts.
+    pub ledger_imbalance: IntGauge,
+    /// All differences that nobody has settled.
+    pub findings: IntGauge,
+    /// Open disputes that are to be answered within 72 hours.
+    pub disputes_due_soon: IntGauge,
+    /// Alerts that are not resolved.
+    pub alerts_open: IntGaugeVec,
+    /// Automatic charging is stopped everywhere: 1.
+    pub autopay_paused: IntGauge,
     /// Connections of this process to Postgres.
     pub pool_connections: IntGaugeVec,
 }
@@ -83,11 +116,7 @@ impl Metrics {
                 "Age of the oldest due job",
                 &["queue"],
             )?,
-            dispatch_gap: {
-                let gauge = IntGauge::new("dispatch_gap", "Due jobs not yet handed to Redis")?;
-                r.register(Box::new(gauge.clone()))?;
-                gauge
-            },
+            dispatch_gap: gauge(&r, "dispatch_gap", "Due jobs not yet handed to Redis")?,
             lane_depth: gauges(&r, "lane_depth", "Ids waiting in Redis", &["queue"])?,
             dispatched: counters(&r, "jobs_dispatched_total", "Ids handed to Redis", &["queue"])?,
             completed: counters(
@@ -154,12 +183,93 @@ impl Metrics {
                 &DURATIONS,
             )?,
             double_charge_blocked: counter(&r, "double_charge_blocked_total", "Second payments stopped")?,
+            leader: gauges(&r, "leader", "This worker fills the lane", &["queue"])?,
+            queue_paused: gauges(&r, "queue_paused", "Somebody paused the queue", &["queue"])?,
+            inbox_events: gauges(&r, "inbox_events", "Events without effect so far", &["state"])?,
+            inbox_age: gauge(
+                &r,
+                "webhook_inbox_unprocessed_age_seconds",
+                "Age of the oldest event that nobody has looked at",
+            )?,
+            unknown_outcomes: gauge(&r, "stripe_unknown_outcomes", "Attempts whose end nobody knows")?,
+            ledger_imbalance: gauge(
+                &r,
+                "ledger_imbalance",
+                "Unsettled differences of the ledger; must be 0",
+            )?,
+            findings: gauge(
+                &r,
+                "recon_findings_open",
+                "Unsettled differences with Stripe or within",
+            )?,
+            disputes_due_soon: gauge(&r, "disputes_due_soon", "Open disputes due within 72 hours")?,
+            alerts_open: gauges(&r, "alerts_open", "Alerts that are not resolved", &["severity"])?,
+            autopay_paused: gauge(&r, "autopay_paused", "Automatic charging is stopped everywhere")?,
+            enqueued: counters(
+                &r,
+                "jobs_enqueued_total",
+                "Jobs that this process put into queues",
+                &["queue"],
+            )?,
+            audited: counters(
+                &r,
+                "audit_events_total",
+                "Entries that this process made in the audit log",
+                &["action"],
+            )?,
             pool_connections: gauges(&r, "db_pool_connections", "Connections to Postgres", &["state"])?,
+            scrape: Mutex::default(),
             registry: r,
         };
-        let build = gauges(&metrics.registry, "build_info", "This build", &["version"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let build = gauges(
+            &metrics.registry,
+            "build_info",
+            "What is running",
+            &["component", "version"],
+        )?;
+        build
+            .with_label_values(&["worker", env!("CARGO_PKG_VERSION")])
+            .set(1);
+        metrics.begin_at_nothing();
         Ok(metrics)
+    }
+
+    /// What is known to have few values is there from the start, so that a rate can be taken and an alert be seen to rest.
+    fn begin_at_nothing(&self) {
+        for queue in Queue::ALL.map(Queue::as_str) {
+            for gauge in [
+                &self.leader,
+                &self.queue_paused,
+                &self.jobs_dead,
+                &self.lane_depth,
+            ] {
+                gauge.with_label_values(&[queue]).set(0);
+            }
+            for counter in [&self.dispatched, &self.lane_restarts] {
+                counter.with_label_values(&[queue]).inc_by(0);
+            }
+        }
+        for reason in RESCUES {
+            self.rescued.with_label_values(&[reason]).inc_by(0);
+        }
+        for severity in SEVERITIES {
+            self.alerts_open.with_label_values(&[severity]).set(0);
+        }
+        for action in ACTIONS {
+            self.audited.with_label_values(&[action]).inc_by(0);
+        }
+    }
+
+    /// Takes over what `shared`, which knows no Prometheus, has counted.
+    fn take_over(&self) {
+        let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = counts::jobs_enqueued().map(|(queue, count)| (&self.enqueued, queue, count));
+        let counted =
+            counted.chain(counts::audit_entries().map(|(action, count)| (&self.audited, action, count)));
+        for (counters, label, count) in counted {
+            let counter = counters.with_label_values(&[label]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
     }
 
     /// Everything as Prometheus reads it.
@@ -167,6 +277,7 @@ impl Metrics {
     /// # Errors
     /// When a metric is inconsistent: a bug.
     pub fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
+        self.take_over();
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -187,6 +298,12 @@ impl crate::stripe::Observer for Metrics {
 
 fn gauges(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
     let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    r.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn gauge(r: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let metric = IntGauge::new(name, help)?;
     r.register(Box::new(metric.clone()))?;
     Ok(metric)
 }

@@ -10,12 +10,14 @@ use shared::{
         Db, Error,
         inbox_insert::{Via, insert},
     },
+    trace,
 };
 use sqlx::PgConnection;
 use tokio::{
     sync::{Mutex, mpsc},
     time::timeout,
 };
+use tracing::Instrument as _;
 
 use super::{
     COMMIT_DEADLINE,
@@ -124,7 +126,9 @@ impl Committer {
             None => Kept::new(self.db.pool().acquire().await?.detach(), &self.metrics),
         };
         let events: Vec<_> = rows.iter().map(|row| &row.event).collect();
-        let stored = insert(&mut kept.conn, &events, Via::Webhook);
+        let senders = rows.iter().filter_map(|row| row.event.traceparent.as_deref());
+        let span = trace::storing(senders, rows.len());
+        let stored = insert(&mut kept.conn, &events, Via::Webhook).instrument(span);
         let written = failpoint::within("ingress", failpoint::around(Effect::Commit, stored)).await;
         if !matches!(written, Err(Error::Unavailable(_))) {
             self.conn = Some(kept);

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::error::Result;
-use crate::{domain::audit_action::category, ids::FirmId};
+use crate::{counts, domain::audit_action::category, ids::FirmId, trace};
 
 /// Why something happened: the event, job or command behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,6 +198,8 @@ pub async fn record(
     )
     .execute(conn)
     .await?;
+    counts::audited(entry.action, 1);
+    trace::effect(entry.action, entry.subject_kind, entry.subject);
     Ok(())
 }
 
@@ -232,6 +234,10 @@ pub async fn record_all(
     )
     .execute(conn)
     .await?;
+    counts::audited(action, subjects.len());
+    for subject in subjects {
+        trace::effect(action, subject_kind, *subject);
+    }
     Ok(())
 }
 

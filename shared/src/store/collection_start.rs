@@ -6,8 +6,12 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{audit::By, credits, cycles, error::Result};
-use crate::ids::{CycleId, FirmId, InvoiceId, JobId};
+use super::{audit::By, credits, cycles, error::Result, jobs::Queue};
+use crate::{
+    counts,
+    ids::{CycleId, FirmId, InvoiceId, JobId},
+    trace::traceparent,
+};
 
 /// Uses up their clients' credit, then creates a cycle over what is left and its first job for each invoice that is opted
 /// in and whose client's automatic payment is on. Returns how many.
@@ -42,8 +46,8 @@ pub async fn start_fresh(
            select $1, cycle, invoice, 1, amount, currency, 'scheduled', at, retry_policy from wanted),
          due as (
            update invoices i set autopay_next_charge_at = w.at from wanted w where i.firm_id = $1 and i.id = w.invoice)
-         insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, run_at, created_at)
-         select job, $1, 'charges', $6, cycle::text || ':v1', order_key, jsonb_build_object('cycle_id', cycle), at, $2
+         insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, run_at, created_at, traceparent)
+         select job, $1, 'charges', $6, cycle::text || ':v1', order_key, jsonb_build_object('cycle_id', cycle), at, $2, $7
          from wanted order by nth",
         firm.0,
         by.at,
@@ -51,8 +55,10 @@ pub async fn start_fresh(
         &cycles,
         &jobs,
         cycles::COLLECT,
+        traceparent(),
     )
     .execute(conn)
     .await?;
+    counts::enqueued(Queue::Charges, done.rows_affected());
     Ok(done.rows_affected())
 }

@@ -12,11 +12,13 @@ use sqlx::{
     PgConnection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tracing::Span;
 
 use super::error::Result;
 use crate::{
     failpoint::{self, Effect},
     ids::FirmId,
+    trace,
 };
 
 /// A frozen process must not hold row locks for ever: Postgres ends its transaction after this long without a statement.
@@ -62,6 +64,8 @@ pub struct Tx {
     inner: Transaction<'static, Postgres>,
     now: DateTime<Utc>,
     real_now: DateTime<Utc>,
+    /// From here to its end, for a trace.
+    span: Span,
 }
 
 impl Db {
@@ -132,6 +136,7 @@ impl Db {
     /// # Errors
     /// When the database is away.
     pub async fn plain(&self) -> Result<Tx> {
+        let span = trace::transaction();
         let mut inner = self.pool.begin().await?;
         let clocks = sqlx::query!(r#"select app.now() as "now!", clock_timestamp() as "real_now!""#)
             .fetch_one(&mut *inner)
@@ -140,6 +145,7 @@ impl Db {
             inner,
             now: clocks.now,
             real_now: clocks.real_now,
+            span,
         })
     }
 
@@ -157,6 +163,7 @@ impl Db {
 impl Tx {
     /// Makes a transaction just begun see one firm, and reads the clocks, in one statement.
     async fn of_firm(mut inner: Transaction<'static, Postgres>, firm: FirmId) -> Result<Self> {
+        let span = trace::transaction();
         let clocks = sqlx::query!(
             r#"select app.now() as "now!", clock_timestamp() as "real_now!" from set_config('app.firm_id', $1, true)"#,
             firm.to_string()
@@ -167,6 +174,7 @@ impl Tx {
             inner,
             now: clocks.now,
             real_now: clocks.real_now,
+            span,
         })
     }
 
@@ -202,7 +210,9 @@ impl Tx {
     /// # Errors
     /// When the database is away or a deferred constraint does not hold; nothing has happened then.
     pub async fn commit(self) -> Result<()> {
-        Ok(failpoint::around(Effect::Commit, self.inner.commit()).await?)
+        failpoint::around(Effect::Commit, self.inner.commit()).await?;
+        self.span.record("quittance.db.outcome", "committed");
+        Ok(())
     }
 
     /// Undoes it all now instead of at drop.
@@ -210,7 +220,9 @@ impl Tx {
     /// # Errors
     /// When the database is away; it undoes it then by itself.
     pub async fn rollback(self) -> Result<()> {
-        Ok(self.inner.rollback().await?)
+        self.inner.rollback().await?;
+        self.span.record("quittance.db.outcome", "rolled back");
+        Ok(())
     }
 }
 

@@ -6,8 +6,11 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Result, jobs::NUDGE_CHANNEL};
-use crate::domain::event::Event;
+use super::{
+    Result,
+    jobs::{NUDGE_CHANNEL, Queue},
+};
+use crate::{counts, domain::event::Event};
 
 /// How an event came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +61,13 @@ pub async fn insert(conn: &mut PgConnection, events: &[&Event], via: Via) -> Res
     let order_keys: Vec<_> = events.iter().map(|e| e.order_key.as_deref()).collect();
     let bodies: Vec<_> = events.iter().map(|e| &e.body[..]).collect();
     let digests: Vec<_> = events.iter().map(|e| &e.body_sha256[..]).collect();
+    let traceparents: Vec<_> = events.iter().map(|e| e.traceparent.as_deref()).collect();
     let written = sqlx::query!(
         r#"with given as materialized (
              select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool[], $7::text[], $8::text[],
-                                  $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::bytea[], $14::bytea[])
+                                  $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::bytea[], $14::bytea[], $18::text[])
                as g (job_id, stripe_event_id, type, api_version, account, livemode, object_type, object_id,
-                     created_at, received_at, facts, order_key, body, body_sha256)
+                     created_at, received_at, facts, order_key, body, body_sha256, traceparent)
            ), setting as materialized (
              select app.now() as now,
                     case when current_setting('synchronous_commit') not in ('on', 'remote_apply')
@@ -81,9 +85,9 @@ pub async fn insert(conn: &mut PgConnection, events: &[&Event], via: Via) -> Res
              select stripe_event_id, received_at, given.body from given join event using (stripe_event_id)
              on conflict (stripe_event_id) do nothing
            ), job as (
-             insert into jobs (id, queue, kind, dedupe_key, order_key, payload, priority, run_at, created_at)
+             insert into jobs (id, queue, kind, dedupe_key, order_key, payload, priority, run_at, created_at, traceparent)
              select job_id, 'events', 'process_stripe_event', stripe_event_id, order_key,
-                    jsonb_build_object('event_id', stripe_event_id), $17, setting.now, setting.now
+                    jsonb_build_object('event_id', stripe_event_id), $17, setting.now, setting.now, given.traceparent
                from given join event using (stripe_event_id) cross join setting
               order by created_at, received_at
              on conflict (kind, dedupe_key) do nothing
@@ -110,8 +114,13 @@ pub async fn insert(conn: &mut PgConnection, events: &[&Event], via: Via) -> Res
         NUDGE_CHANNEL,
         via.as_str(),
         via.priority(),
+        &traceparents as _,
     )
     .fetch_one(conn)
     .await?;
+    counts::enqueued(
+        Queue::Events,
+        u64::try_from(written.fresh.len()).unwrap_or(u64::MAX),
+    );
     Ok(written.fresh)
 }

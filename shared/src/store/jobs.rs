@@ -3,9 +3,14 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
+use tracing::Instrument as _;
 
 use super::error::Result;
-use crate::ids::{FirmId, JobId};
+use crate::{
+    counts,
+    ids::{FirmId, JobId},
+    trace,
+};
 
 /// A lane of work. Each has its own bounded pool in every worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,9 +126,11 @@ impl NewJob {
 /// When the database is away.
 pub async fn enqueue(conn: &mut PgConnection, job: &NewJob) -> Result<Option<JobId>> {
     let id = JobId::new();
-    let inserted = sqlx::query_scalar!(
-        r#"insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, priority, run_at, max_attempts, created_at)
-           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, app.now())
+    let sending = trace::sending(job.kind, job.queue.as_str(), &id.to_string());
+    let query = sqlx::query_scalar!(
+        r#"insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, priority, run_at, max_attempts, traceparent,
+                             created_at)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, app.now())
            on conflict (kind, dedupe_key) do nothing
            returning id"#,
         id.0,
@@ -136,9 +143,10 @@ pub async fn enqueue(conn: &mut PgConnection, job: &NewJob) -> Result<Option<Job
         job.priority,
         job.run_at,
         job.max_attempts,
-    )
-    .fetch_optional(conn)
-    .await?;
+        trace::traceparent_of(&sending),
+    );
+    let inserted = query.fetch_optional(conn).instrument(sending).await?;
+    counts::enqueued(job.queue, u64::from(inserted.is_some()));
     Ok(inserted.map(JobId))
 }
 
@@ -161,8 +169,8 @@ pub async fn enqueue_all(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<u64
     let run_ats: Vec<DateTime<Utc>> = jobs.iter().map(|job| job.run_at).collect();
     let max_attempts: Vec<i32> = jobs.iter().map(|job| job.max_attempts).collect();
     let inserted = sqlx::query!(
-        "insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, priority, run_at, max_attempts, created_at)
-         select t.*, app.now()
+        "insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, priority, run_at, max_attempts, traceparent, created_at)
+         select t.*, $11, app.now()
            from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::smallint[],
                        $9::timestamptz[], $10::int[]) as t
          on conflict (kind, dedupe_key) do nothing",
@@ -176,9 +184,14 @@ pub async fn enqueue_all(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<u64
         &priorities,
         &run_ats,
         &max_attempts,
+        trace::traceparent(),
     )
     .execute(conn)
     .await?;
+    // Which of them were there already is not known: whoever enqueues many at once enqueues into one queue.
+    if let Some(first) = jobs.first() {
+        counts::enqueued(first.queue, inserted.rows_affected());
+    }
     Ok(inserted.rows_affected())
 }
 

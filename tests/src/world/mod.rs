@@ -23,6 +23,7 @@ mod error;
 mod gate;
 mod inspect;
 mod options;
+mod otlp;
 mod postgres;
 mod processes;
 mod program;
@@ -40,6 +41,7 @@ pub use self::{
     error::{Error, Result},
     gate::{Gate, Passage},
     options::WorldOptions,
+    otlp::{Collector, Span, tree},
     postgres::{Database, Login, SERVER_VARIABLE, Server},
     program::{Program, Signal, free_port},
     redis::Redis,

@@ -2,30 +2,36 @@
 
 use std::{sync::Arc, time::Duration};
 
-use shared::store::{Db, Result, jobs::Queue};
+use shared::{
+    domain::reconcile::Kind,
+    store::{Db, Result, jobs::Queue},
+};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::heartbeat::DEAD_AFTER_SECS;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, SEVERITIES};
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// How often the discarded jobs are counted: no index knows them alone, and they wait for a person anyway.
-const DISCARDED_EVERY: Duration = Duration::from_secs(60);
+/// How often what waits for people is counted: discarded jobs, open differences and the like.
+const SLOWLY_EVERY: Duration = Duration::from_secs(30);
+
+/// States of events that have had no effect.
+const OPEN_EVENTS: [&str; 3] = ["pending", "unmatched", "parked"];
 
 /// States of jobs that are not finished.
 const OPEN: [&str; 3] = ["available", "retryable", "running"];
 
 /// Fills the gauges until `stop`.
 pub async fn run(db: Db, metrics: Arc<Metrics>, stop: CancellationToken) {
-    let mut discarded_at: Option<Instant> = None;
+    let mut slowly_at: Option<Instant> = None;
     loop {
         let mut measured = measure(&db, &metrics).await;
-        if measured.is_ok() && discarded_at.is_none_or(|at| at.elapsed() > DISCARDED_EVERY) {
-            measured = discarded(&db, &metrics).await;
-            discarded_at = Some(Instant::now());
+        if measured.is_ok() && slowly_at.is_none_or(|at| at.elapsed() > SLOWLY_EVERY) {
+            measured = slowly(&db, &metrics).await;
+            slowly_at = Some(Instant::now());
         }
         if let Err(error) = measured {
             tracing::debug!("depth not measured: {error}");
@@ -74,7 +80,69 @@ async fn measure(db: &Db, metrics: &Metrics) -> Result<()> {
             .set(oldest.max().unwrap_or(0).max(0));
     }
     metrics.dispatch_gap.set(rows.iter().map(|r| r.gap).sum());
+    inbox(db, metrics).await?;
     workers(db, metrics).await
+}
+
+/// The oldest event that nobody has looked at, and the pauses.
+async fn inbox(db: &Db, metrics: &Metrics) -> Result<()> {
+    let row = sqlx::query!(
+        r#"select (select extract(epoch from clock_timestamp() - min(received_at))::bigint from stripe_events where state = 'pending') as age,
+                  array(select queue from queue_pauses) as "paused!""#
+    )
+    .fetch_one(db.pool())
+    .await?;
+    metrics.inbox_age.set(row.age.unwrap_or(0).max(0));
+    for queue in Queue::ALL.map(Queue::as_str) {
+        let paused = row.paused.iter().any(|paused| paused == queue);
+        metrics
+            .queue_paused
+            .with_label_values(&[queue])
+            .set(i64::from(paused));
+    }
+    Ok(())
+}
+
+/// What waits for people, of all firms: numbers only.
+async fn slowly(db: &Db, metrics: &Metrics) -> Result<()> {
+    discarded(db, metrics).await?;
+    let events = sqlx::query!(
+        r#"select state, count(*) as "count!" from stripe_events where state in ('pending', 'unmatched', 'parked') group by state"#
+    )
+    .fetch_all(db.pool())
+    .await?;
+    for state in OPEN_EVENTS {
+        let count = events
+            .iter()
+            .find(|row| row.state == state)
+            .map_or(0, |row| row.count);
+        metrics.inbox_events.with_label_values(&[state]).set(count);
+    }
+    let rows = sqlx::query!(
+        r#"select measure as "measure!", label as "label!", value as "value!" from app.measures()"#
+    )
+    .fetch_all(db.pool())
+    .await?;
+    let sum = |measure: &str, label: Option<&str>| {
+        let these = rows
+            .iter()
+            .filter(|row| row.measure == measure && label.is_none_or(|label| row.label == label));
+        these.map(|row| row.value).sum::<i64>()
+    };
+    metrics.unknown_outcomes.set(sum("unknown_outcomes", None));
+    metrics.disputes_due_soon.set(sum("disputes_due_soon", None));
+    metrics.findings.set(sum("finding", None));
+    metrics
+        .ledger_imbalance
+        .set(sum("finding", Some(Kind::LedgerImbalance.as_str())));
+    metrics.autopay_paused.set(sum("autopay_paused", None));
+    for severity in SEVERITIES {
+        metrics
+            .alerts_open
+            .with_label_values(&[severity])
+            .set(sum("alert", Some(severity)));
+    }
+    Ok(())
 }
 
 async fn workers(db: &Db, metrics: &Metrics) -> Result<()> {

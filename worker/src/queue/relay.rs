@@ -154,10 +154,15 @@ impl Relay {
     }
 
     async fn round(&mut self) -> Result<Round, RoundError> {
-        let Entry::Ours { fresh, depth } = self.gate.enter().await? else {
+        let queue = self.queue.as_str();
+        let entry = self.gate.enter().await?;
+        self.metrics
+            .leader
+            .with_label_values(&[queue])
+            .set(i64::from(entry != Entry::Taken));
+        let Entry::Ours { fresh, depth } = entry else {
             return Ok(Round::Idle);
         };
-        let queue = self.queue.as_str();
         if fresh {
             let again = due::unstamp_all(&self.pool, self.queue).await?;
             tracing::info!(

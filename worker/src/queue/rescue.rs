@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::heartbeat::DEAD_AFTER_SECS;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RESCUES};
 
 /// How often each worker looks; one at a time does.
 pub const EVERY: Duration = Duration::from_secs(2);
@@ -170,11 +170,8 @@ fn record(metrics: &Metrics, found: Rescued) {
         found.quarantined,
         "took jobs back from silent workers"
     );
-    for (reason, count) in [
-        ("worker_dead", found.transactional),
-        ("lease_lost", found.external),
-        ("quarantined", found.quarantined),
-    ] {
+    let counts = [found.transactional, found.external, found.quarantined];
+    for (reason, count) in RESCUES.into_iter().zip(counts) {
         metrics
             .rescued
             .with_label_values(&[reason])

@@ -12,6 +12,7 @@ use shared::{
     failpoint::{self, Effect, Side},
     ids::JobId,
     store::{self, jobs::Queue},
+    trace,
 };
 use tokio::{
     sync::{Semaphore, watch},
@@ -190,7 +191,16 @@ impl Runner {
         };
         let (started, id, attempt) = (Instant::now(), job.id, job.attempt);
         let waited = (now - job.run_at).to_std().unwrap_or_default();
-        let span = tracing::info_span!("process", job.id = %job.id, job.kind = job.kind, job.attempt, trace.parent = job.traceparent);
+        let span = tracing::info_span!("process", job.id = %job.id, job.kind = job.kind, queue = handler.queue.as_str(), job.attempt);
+        let traced = trace::consuming(trace::Consumed {
+            id,
+            kind: &job.kind,
+            queue: handler.queue.as_str(),
+            worker: self.worker_id(),
+            attempt,
+            times: (job.created_at, job.run_at),
+            traceparent: job.traceparent.as_deref(),
+        });
         let ran = async {
             failpoint::pass(Effect::Note, Side::After);
             match handler.contract {
@@ -200,7 +210,9 @@ impl Runner {
                 Contract::External(run) => external::run(self, handler, run, job).await,
             }
         };
-        let ran = failpoint::within(handler.kind, ran.instrument(span)).await?;
+        let ran = ran.instrument(traced.clone()).instrument(span);
+        let ran = failpoint::within(handler.kind, ran).await?;
+        trace::ran(&traced, ran.label());
         let (queue, kind) = (handler.queue.as_str(), handler.kind);
         match ran {
             Ran::PutBack | Ran::Gone => Ok(None),

@@ -34,6 +34,18 @@ pub enum Ran {
     Gone,
 }
 
+impl Ran {
+    /// How it ended, for traces.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Ran::Ended(_, Settled::Stale) => "stale",
+            Ran::Ended(label, Settled::Written { .. }) => label,
+            Ran::PutBack => "put_back",
+            Ran::Gone => "gone",
+        }
+    }
+}
+
 /// Runs it to its end.
 ///
 /// # Errors

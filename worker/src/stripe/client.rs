@@ -6,7 +6,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use serde_json::Value;
-use shared::{config::Mode, money::Money};
+use shared::{config::Mode, money::Money, trace};
 use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
 use stripe_core::{
     charge::RetrieveCharge,
@@ -21,6 +21,7 @@ use stripe_core::{
 use stripe_payment::payment_method::RetrievePaymentMethod;
 use stripe_types::Currency as StripeCurrency;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::{
     Limiter, Observer, Operation, classify,
@@ -393,8 +394,10 @@ impl Client {
             self.observer.on_request(operation, "too_late", started.elapsed());
             return Err(classify::no_answer(effect, SendError::TooLate(late)));
         }
-        match self.transport.send(request, post).await {
+        let span = trace::stripe_call(operation.as_str(), operation.route());
+        match self.transport.send(request, post).instrument(span.clone()).await {
             Ok(response) => {
+                trace::stripe_answered(&span, Ok(response.status), response.request_id.as_deref());
                 self.note(operation, &response, started);
                 let value = classify::answer(effect, &response)?;
                 Ok(Answer {
@@ -403,6 +406,7 @@ impl Client {
                 })
             }
             Err(failure) => {
+                trace::stripe_answered(&span, Err(failure.code()), None);
                 self.observer
                     .on_request(operation, failure.code(), started.elapsed());
                 Err(classify::no_answer(effect, failure))

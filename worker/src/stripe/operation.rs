@@ -94,6 +94,34 @@ impl Operation {
         }
     }
 
+    /// Method and path, without any id.
+    #[must_use]
+    pub fn route(self) -> (&'static str, &'static str) {
+        match self {
+            Self::CreatePaymentIntent => ("POST", "/v1/payment_intents"),
+            Self::UpdatePaymentIntent => ("POST", "/v1/payment_intents/{id}"),
+            Self::ConfirmPaymentIntent => ("POST", "/v1/payment_intents/{id}/confirm"),
+            Self::CancelPaymentIntent => ("POST", "/v1/payment_intents/{id}/cancel"),
+            Self::RetrievePaymentIntent => ("GET", "/v1/payment_intents/{id}"),
+            Self::RetrieveCharge => ("GET", "/v1/charges/{id}"),
+            Self::CreateRefund => ("POST", "/v1/refunds"),
+            Self::RetrieveRefund => ("GET", "/v1/refunds/{id}"),
+            Self::ListRefunds => ("GET", "/v1/refunds"),
+            Self::ListDisputes => ("GET", "/v1/disputes"),
+            Self::ListEvents => ("GET", "/v1/events"),
+            Self::ListPaymentIntents => ("GET", "/v1/payment_intents"),
+            Self::ListCharges => ("GET", "/v1/charges"),
+            Self::ListAllRefunds => ("GET", "/v1/refunds"),
+            Self::ListAllDisputes => ("GET", "/v1/disputes"),
+            Self::ListBalanceTransactions => ("GET", "/v1/balance_transactions"),
+            Self::RetrieveDispute => ("GET", "/v1/disputes/{id}"),
+            Self::RetrieveBalanceTransaction => ("GET", "/v1/balance_transactions/{id}"),
+            Self::RetrievePaymentMethod => ("GET", "/v1/payment_methods/{id}"),
+            Self::RetrieveAccount => ("GET", "/v1/account"),
+            Self::ListWebhookEndpoints => ("GET", "/v1/webhook_endpoints"),
+        }
+    }
+
     /// Whether it can change anything.
     pub(super) fn effect(self) -> Effect {
         match self {

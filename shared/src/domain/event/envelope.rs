@@ -46,6 +46,8 @@ pub struct Event {
     pub body: Bytes,
     /// Their SHA-256.
     pub body_sha256: [u8; 32],
+    /// The span that puts its job into the queue, where a trace is being made: set by whoever stores it.
+    pub traceparent: Option<String>,
 }
 
 /// Genuine, and no event. The text says what is wrong with it.
@@ -88,6 +90,7 @@ impl Event {
             facts: Value::Object(facts).to_string(),
             body_sha256: Sha256::digest(&body).into(),
             body: Bytes::new(),
+            traceparent: None,
         };
         Ok(Self { body, ..event })
     }

@@ -9,9 +9,11 @@ use super::{
     words::parse,
 };
 use crate::{
+    counts,
     domain::collection::CycleState,
     ids::{CycleId, FirmId, InvoiceId, JobId},
-    store::error::Result,
+    store::{error::Result, jobs::Queue},
+    trace::traceparent,
 };
 
 /// A cycle as a list shows it: due now, or waiting for something that a sweep cannot give it.
@@ -73,7 +75,7 @@ pub async fn enqueue_due(
     run: &str,
     most: i32,
 ) -> Result<Vec<JobId>> {
-    let jobs = sqlx::query_scalar!(
+    let jobs = sqlx::query!(
         r#"with due as (
              select *, cycle_id::text || ':v' || version as key from app.due_cycles($1, $2) where firm_id = $3 or $3 is null),
            waiting as (
@@ -82,21 +84,24 @@ pub async fn enqueue_due(
              where j.state in ('available', 'retryable', 'running') and (j.run_at <= app.now() or j.state <> 'available')
              order by d.cycle_id, j.seq),
            made as (
-             insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, run_at, created_at)
+             insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, run_at, created_at, traceparent)
              select gen_random_uuid(), firm_id, 'charges', $4, key || ':' || $5, order_key,
-                    jsonb_build_object('cycle_id', cycle_id, 'as_of', $1::timestamptz, 'version', version), app.now(), app.now()
+                    jsonb_build_object('cycle_id', cycle_id, 'as_of', $1::timestamptz, 'version', version), app.now(), app.now(), $6
              from due where cycle_id not in (select cycle_id from waiting)
              on conflict (kind, dedupe_key) do nothing returning id)
-           select id as "id!" from waiting union all select id from made"#,
+           select id as "id!", false as "made!" from waiting union all select id, true from made"#,
         as_of,
         most,
         firm.map(|f| f.0),
         COLLECT,
-        run
+        run,
+        traceparent()
     )
     .fetch_all(conn)
     .await?;
-    Ok(jobs.into_iter().map(JobId).collect())
+    let made = jobs.iter().filter(|job| job.made).count();
+    counts::enqueued(Queue::Charges, u64::try_from(made).unwrap_or(u64::MAX));
+    Ok(jobs.into_iter().map(|job| JobId(job.id)).collect())
 }
 
 /// Has every attempt looked after that was made or sent before `sent_before` and whose end is still open, where no
@@ -111,9 +116,10 @@ pub async fn enqueue_lookups(
     most: i32,
 ) -> Result<u64> {
     let done = sqlx::query!(
-        "insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, max_attempts, run_at, created_at)
+        "insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, max_attempts, run_at, created_at,
+                           traceparent)
          select gen_random_uuid(), o.firm_id, 'charges', $3, o.attempt_id::text || ':' || $4, o.order_key,
-                jsonb_build_object('cycle_id', o.cycle_id), $6, app.now(), app.now()
+                jsonb_build_object('cycle_id', o.cycle_id), $6, app.now(), app.now(), $7
          from app.open_outcomes($1, $2) o
          where not exists (select 1 from jobs j
                            where j.order_key = o.order_key and j.payload ->> 'cycle_id' = o.cycle_id::text
@@ -125,10 +131,12 @@ pub async fn enqueue_lookups(
         RECONCILE,
         run,
         COLLECT,
-        LOOKUPS
+        LOOKUPS,
+        traceparent()
     )
     .execute(conn)
     .await?;
+    counts::enqueued(Queue::Charges, done.rows_affected());
     Ok(done.rows_affected())
 }
 
@@ -139,17 +147,19 @@ pub async fn enqueue_lookups(
 /// When the database is away.
 pub async fn enqueue_reviews(conn: &mut PgConnection, as_of: DateTime<Utc>, most: i32) -> Result<u64> {
     let done = sqlx::query!(
-        "insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, run_at, created_at)
+        "insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, run_at, created_at, traceparent)
          select gen_random_uuid(), s.firm_id, 'charges', $3, s.cycle_id::text || ':v' || s.version || ':' || ($1 at time zone 'UTC')::date,
-                s.order_key, jsonb_build_object('cycle_id', s.cycle_id), app.now(), app.now()
+                s.order_key, jsonb_build_object('cycle_id', s.cycle_id), app.now(), app.now(), $4
          from app.standing_cycles($1, $2) s
          on conflict (kind, dedupe_key) do nothing",
         as_of,
         most,
-        REVIEW
+        REVIEW,
+        traceparent()
     )
     .execute(conn)
     .await?;
+    counts::enqueued(Queue::Charges, done.rows_affected());
     Ok(done.rows_affected())
 }
 
@@ -160,9 +170,10 @@ pub async fn enqueue_reviews(conn: &mut PgConnection, as_of: DateTime<Utc>, most
 /// When the database is away.
 pub async fn enqueue_cancellations(conn: &mut PgConnection, run: &str, most: i32) -> Result<u64> {
     let done = sqlx::query!(
-        "insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, max_attempts, run_at, created_at)
+        "insert into jobs (id, firm_id, queue, kind, dedupe_key, order_key, payload, max_attempts, run_at, created_at,
+                           traceparent)
          select gen_random_uuid(), u.firm_id, 'charges', $3, u.cycle_id::text || ':' || $2, u.order_key,
-                jsonb_build_object('cycle_id', u.cycle_id), $4, app.now(), app.now()
+                jsonb_build_object('cycle_id', u.cycle_id), $4, app.now(), app.now(), $5
          from app.unclosed_intents($1) u
          where not exists (select 1 from jobs j where j.order_key = u.order_key and j.kind = $3
                              and j.payload ->> 'cycle_id' = u.cycle_id::text and j.state in ('available', 'retryable', 'running'))
@@ -170,10 +181,12 @@ pub async fn enqueue_cancellations(conn: &mut PgConnection, run: &str, most: i32
         most,
         run,
         CANCEL_INTENT,
-        CANCELLATIONS
+        CANCELLATIONS,
+        traceparent()
     )
     .execute(conn)
     .await?;
+    counts::enqueued(Queue::Charges, done.rows_affected());
     Ok(done.rows_affected())
 }
 
