@@ -15,8 +15,10 @@ use uuid::Uuid;
 
 use crate::output::{Failure, Format};
 
-/// How often the state of the jobs is read. The database is asked, not the workers: they may be anywhere.
-const EVERY: Duration = Duration::from_millis(200);
+/// Between two looks at the jobs: a tenth of what was waited so far, within these. Whoever is served at once is told at once, and
+/// a long run is not slowed down by being watched. The database is asked, not the workers: they may be anywhere.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// A worker that has just been started may not have shown itself yet.
 const WORKER_GRACE: Duration = Duration::from_secs(3);
 
@@ -89,7 +91,7 @@ pub async fn pause(db: &Db, started: Instant, args: WaitArgs, what: &str) -> Res
         );
         return Err(Failure::try_again("no_worker", message));
     }
-    tokio::time::sleep(EVERY).await;
+    tokio::time::sleep((started.elapsed() / 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)).await;
     Ok(())
 }
 
