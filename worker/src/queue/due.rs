@@ -147,6 +147,28 @@ pub async fn stamp(pool: &PgPool, queue: Queue, kinds: &[String], cursor: Cursor
     })
 }
 
+/// Queues in which something is due that was not handed to Redis yet.
+///
+/// # Errors
+/// When the database is away.
+pub async fn waiting(pool: &PgPool) -> Result<Vec<Queue>> {
+    let all = Queue::ALL.map(|queue| queue.as_str().to_owned());
+    let rows = sqlx::query_scalar!(
+        r#"
+        with moment as materialized (select app.now() as now)
+        select q.name as "name!" from unnest($1::text[]) as q (name)
+         where exists (select from jobs j, moment m
+                        where j.queue = q.name and j.state in ('available', 'retryable') and j.run_at <= m.now
+                          and j.dispatched_at is null)
+        "#,
+        &all
+    )
+    .fetch_all(pool)
+    .await?;
+    let is_waiting = |queue: &Queue| rows.iter().any(|name| name == queue.as_str());
+    Ok(Queue::ALL.into_iter().filter(is_waiting).collect())
+}
+
 /// Forgets that these were handed to Redis, because the push failed.
 ///
 /// # Errors

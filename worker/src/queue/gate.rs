@@ -4,7 +4,7 @@
 //! short lease in Redis itself: without Redis there is nothing to fill. Two holders at once (a frozen one wakes up)
 //! would push an id twice at worst, and the claim in Postgres lets one of them through.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use redis::{Script, aio::ConnectionManager};
 use shared::{
@@ -19,16 +19,22 @@ const RELAY_LEASE: Duration = Duration::from_millis(1500);
 const SWEEP_BATCH: usize = 500;
 
 /// Takes or extends the lease, sets the sentinel if it is gone, measures the lane.
-const ENTER: &str = r"
+static ENTER: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
 local holder = redis.call('get', KEYS[1])
 if holder and holder ~= ARGV[1] then return {0, 0, 0} end
 redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
 local fresh = redis.call('setnx', KEYS[2], '1')
 return {1, fresh, redis.call('zcard', KEYS[3]) + redis.call('llen', KEYS[4])}
-";
+",
+    )
+});
 
 /// Forgets what apalis keeps of finished ids: their data, their metadata and their place in the sets.
-const SWEEP: &str = r"
+static SWEEP: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
 local swept = 0
 for _, set in ipairs({KEYS[1], KEYS[2]}) do
   for _, id in ipairs(redis.call('srandmember', set, ARGV[1])) do
@@ -39,11 +45,14 @@ for _, set in ipairs({KEYS[1], KEYS[2]}) do
   end
 end
 return swept
-";
+",
+    )
+});
 
 /// Gives the lease up if it is ours.
-const LEAVE: &str =
-    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
+static LEAVE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0")
+});
 
 /// What the gate says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +102,7 @@ impl Gate {
     /// # Errors
     /// When Redis is away.
     pub async fn enter(&mut self) -> redis::RedisResult<Entry> {
-        let script = Script::new(ENTER);
-        let mut call = script.prepare_invoke();
+        let mut call = ENTER.prepare_invoke();
         call.key(self.key("relay"))
             .key(self.key("sentinel"))
             .key(self.key("scheduled"))
@@ -115,8 +123,7 @@ impl Gate {
     /// # Errors
     /// When Redis is away.
     pub async fn sweep(&mut self) -> redis::RedisResult<usize> {
-        let script = Script::new(SWEEP);
-        let mut call = script.prepare_invoke();
+        let mut call = SWEEP.prepare_invoke();
         call.key(self.key("done"))
             .key(self.key("dead"))
             .key(self.key("data"))
@@ -130,7 +137,7 @@ impl Gate {
     /// # Errors
     /// When Redis is away.
     pub async fn leave(&mut self) -> redis::RedisResult<()> {
-        let _gone: usize = Script::new(LEAVE)
+        let _gone: usize = LEAVE
             .key(self.key("relay"))
             .arg(&self.worker_id)
             .invoke_async(&mut self.redis)

@@ -139,19 +139,21 @@ impl Pool {
         redis: &ConnectionManager,
         clock_moved: Arc<Notify>,
     ) {
-        let (nudge, nudged) = watch::channel(());
-        let mut bells = Vec::new();
+        let (mut nudges, mut bells) = (Vec::new(), Vec::new());
+        let job_ended = Arc::new(Notify::new());
         let who = &self.settings.identity;
         for (queue, pulse) in &self.health.relays {
             let bell = Arc::new(Bell::default());
             bells.push(bell.clone());
+            let (nudge, nudged) = watch::channel(());
+            nudges.push((*queue, nudge));
             let relay = Relay::new(
                 cx.db.pool().clone(),
                 redis.clone(),
                 *queue,
                 registry.kinds(),
                 &who.id,
-                nudged.clone(),
+                nudged,
                 pulse.clone(),
                 bell.clone(),
                 cx.metrics.clone(),
@@ -166,6 +168,7 @@ impl Pool {
                 self.settings.lease,
                 self.draining.clone(),
                 self.hard_stop.clone(),
+                job_ended.clone(),
             ));
             cx.metrics
                 .slots_total
@@ -177,9 +180,10 @@ impl Pool {
             self.lanes.spawn(async move { receiver.run(stop).await });
         }
         let listeners = nudge::Listeners {
-            relays: nudge,
+            relays: nudges,
             lanes: bells,
             scheduler: clock_moved,
+            job_ended,
         };
         self.intake.spawn(nudge::listen(
             cx.db.pool().clone(),

@@ -15,7 +15,7 @@ use shared::{
     trace,
 };
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore, watch},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
@@ -51,11 +51,13 @@ pub struct Runner {
     busy: watch::Sender<usize>,
     draining: CancellationToken,
     hard_stop: CancellationToken,
+    job_ended: Arc<Notify>,
 }
 
 impl Runner {
-    /// With this many slots. `draining`: begin nothing more. `hard_stop`: give back what is running.
+    /// With this many slots. `draining`: begin nothing more. `hard_stop`: give back what is running. `job_ended` is notified.
     #[must_use]
+    #[allow(clippy::too_many_arguments)] // each is a different thing and there is one caller
     pub fn new(
         cx: Context,
         registry: Registry,
@@ -64,6 +66,7 @@ impl Runner {
         lease: Duration,
         draining: CancellationToken,
         hard_stop: CancellationToken,
+        job_ended: Arc<Notify>,
     ) -> Self {
         Self {
             transactional: registry.transactional_kinds(),
@@ -76,6 +79,7 @@ impl Runner {
             busy: watch::Sender::new(0),
             draining,
             hard_stop,
+            job_ended,
         }
     }
 
@@ -222,6 +226,7 @@ impl Runner {
                 Ok(None)
             }
             Ran::Ended(label, Settled::Written { next }) => {
+                self.job_ended.notify_one();
                 let m = self.metrics();
                 m.completed.with_label_values(&[queue, kind, label]).inc();
                 m.wait_duration
