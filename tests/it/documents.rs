@@ -38,7 +38,8 @@ pub fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn sources(folders: &[&str]) -> String {
+/// All sources of these folders, one after the other.
+pub fn sources(folders: &[&str]) -> String {
     let mut found = Vec::new();
     for folder in folders {
         files(&root().join(folder), ".rs", &mut found);

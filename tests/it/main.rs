@@ -31,6 +31,7 @@ mod guards;
 mod jobs_by_hand;
 mod ladder;
 mod metrics;
+mod operations;
 mod p1_durability;
 mod p2_exactly_once;
 mod p4_redis_loss;
