@@ -9,8 +9,8 @@ from faults import Faults
 
 PORTS = {"ingress": 9080, "worker": 9081}
 # Seconds after SHUTDOWN_GRACE_SECS that a program may still need: worker/src/queue/pool.rs has 5 to give back what was cut off and three
-# times 5 for its loops; the ingress counts everything into its grace.
-AFTERWARDS = {"ingress": 0, "worker": 20}
+# times 5 for its loops; the ingress counts all of that into its grace. Both have 5 more for the last spans (shared/src/telemetry.rs).
+AFTERWARDS = {"ingress": 5, "worker": 25}
 SPARE = 10
 # Names of hosts, Postgres, a collector of spans.
 EVERYBODY = {53, 5432, 4318}

@@ -50,7 +50,7 @@ fn configured() -> BTreeMap<String, Row> {
 
 /// Names of variables in the source: quoted, in capitals, with an underscore.
 fn is_setting(name: &&str) -> bool {
-    name.contains('_') && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+    name.len() > 3 && name.contains('_') && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
 }
 
 /// What libraries read under names of their own (`RUST_LOG`, `OTEL_…`) has a row too.
@@ -172,12 +172,18 @@ fn the_time_that_a_worker_needs_to_stop_is_what_the_manifests_are_checked_agains
         "the drain waits elsewhere too"
     );
     assert!(drain.contains("[&mut self.intake, &mut self.lanes, &mut self.upkeep]"));
-    // Once for jobs that were cut off, once for each of three kinds of loops.
-    let afterwards = last_words * 4;
+    let telemetry = read("shared/src/telemetry.rs");
+    let spans = telemetry
+        .split_once("const LAST_SPANS: Duration = Duration::from_secs(")
+        .unwrap()
+        .1;
+    let spans: u64 = spans.split_once(')').unwrap().0.parse().unwrap();
+    // Once for jobs that were cut off, once for each of three kinds of loops; then the last spans.
+    let afterwards = last_words * 4 + spans;
     let checked = read("deploy/checks/manifests.py");
     assert!(
         checked.contains(&format!(
-            "AFTERWARDS = {{\"ingress\": 0, \"worker\": {afterwards}}}"
+            "AFTERWARDS = {{\"ingress\": {spans}, \"worker\": {afterwards}}}"
         )),
         "a worker needs {afterwards} s after its grace"
     );
