@@ -63,6 +63,7 @@ def pods(where, docs):
             faults.unless(inside["capabilities"] == {"drop": ["ALL"]}, f"{at} keeps capabilities")
             faults.unless({"cpu", "memory"} <= set(container["resources"]["requests"]), f"{at} asks for no resources")
             faults.unless("memory" in container["resources"]["limits"], f"{at} has no bound on memory")
+            faults.unless("command" not in container, f"{at}: the entry point of the image is its program, and there is no shell")
             image = container["image"].split(":")[0]
             faults.unless(image in ("quittance/ingress", "quittance/worker"), f"{at}: {image} is no image of ours")
             names = {variable["name"] for variable in container.get("env", [])}
