@@ -30,13 +30,8 @@ fn configured() -> BTreeMap<String, Row> {
     let rows = text.lines().filter(|line| line.starts_with("| `"));
     let rows = rows.filter_map(|line| {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let (_, name, readers, default, meaning) = (
-            cells[0],
-            *cells.get(1)?,
-            *cells.get(2)?,
-            *cells.get(3)?,
-            *cells.get(4)?,
-        );
+        let cell = |n: usize| cells.get(n).copied();
+        let (name, readers, default, meaning) = (cell(1)?, cell(2)?, cell(3)?, cell(4)?);
         assert!(!meaning.is_empty(), "{name} has no meaning");
         let row = Row {
             is_secret: name.ends_with('●'),
@@ -59,12 +54,12 @@ fn every_setting_that_is_read_has_its_row_in_configure_and_every_row_a_reader() 
     let code = sources(&["ingress/src", "shared/src", "worker/src"]);
     let alert_types = read("shared/src/domain/alert.rs");
     let rows = configured();
-    let read: BTreeSet<&str> = between(&code, '"', '"')
+    let settings: BTreeSet<&str> = between(&code, '"', '"')
         .filter(is_setting)
         .filter(|name| !name.starts_with("CARGO_") && !name.starts_with("QUITTANCE_TEST_"))
         .filter(|name| !alert_types.contains(&format!("= \"{name}\",")))
         .collect();
-    for name in &read {
+    for name in &settings {
         assert!(
             rows.contains_key(*name),
             "docs/CONFIGURE.md has no row for {name}"
