@@ -9,7 +9,7 @@ use serde::Serialize;
 use shared::{
     config::Mode,
     store::{
-        Db, Result,
+        Db, Error, Result,
         migrations::{self, SchemaState},
     },
 };
@@ -21,6 +21,8 @@ pub const CHECKS: [&str; 4] = ["database", "schema", "mode", "draining"];
 
 /// A probe that waits longer than this has its answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// After which it is looked for so long why there is none.
+const WHY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the database says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,8 +133,9 @@ impl Health {
         };
         let unknown = || Check::failed("unknown while the database does not answer".to_owned());
         let (database, schema, mode) = match looked {
-            Err(_elapsed) => (
-                Check::failed("no answer within 2 s".to_owned()),
+            // Who asks does not wait as long as the pool does, and the pool would only say that it waited.
+            Err(_) | Ok(Err(Error::Unavailable(_))) => (
+                Check::failed(self.db.why_away(WHY_TIMEOUT).await),
                 unknown(),
                 unknown(),
             ),

@@ -11,7 +11,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use redis::aio::ConnectionManager;
 use serde_json::{Map, Value, json};
 use shared::store::{
     self, Db,
@@ -23,6 +22,7 @@ use tokio::{net::TcpListener, time::timeout};
 use crate::{
     metrics::Metrics,
     queue::{health::Health, lane},
+    redis_link::Redis,
 };
 
 /// A probe that waits longer than this for the database or for Redis has its answer.
@@ -34,7 +34,7 @@ pub struct Probes {
     /// The database.
     pub db: Db,
     /// Redis.
-    pub redis: ConnectionManager,
+    pub redis: Redis,
     /// The loops.
     pub health: Health,
     /// The counters.
@@ -145,8 +145,10 @@ async fn look(db: &Db) -> Result<Seen, String> {
         store::Result::Ok(Seen { schema, paused })
     };
     match timeout(PROBE_TIMEOUT, look).await {
-        Ok(seen) => seen.map_err(|error| error.to_string()),
-        Err(_) => Err("no answer in time".to_owned()),
+        Ok(Ok(seen)) => Ok(seen),
+        // Who asks does not wait as long as the pool does, and the pool would only say that it waited.
+        Ok(Err(store::Error::Unavailable(_))) | Err(_) => Err(db.why_away(PROBE_TIMEOUT).await),
+        Ok(Err(error)) => Err(error.to_string()),
     }
 }
 
@@ -170,7 +172,7 @@ fn paused_text(pause: &Pause) -> String {
     )
 }
 
-async fn redis(redis: &ConnectionManager) -> Result<(), String> {
+async fn redis(redis: &Redis) -> Result<(), String> {
     match timeout(PROBE_TIMEOUT, lane::greet(redis)).await {
         Ok(greeted) => greeted.map_err(|error| error.to_string()),
         Err(_) => Err("no answer in time".to_owned()),

@@ -15,6 +15,7 @@ mod metrics;
 mod output;
 mod queue;
 mod reconcile;
+mod redis_link;
 mod replay;
 mod scheduler;
 mod stripe;

@@ -9,12 +9,16 @@ use std::{
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    PgConnection, PgPool, Postgres, Transaction,
+    Connection as _, PgConnection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::time::timeout;
 use tracing::Span;
 
-use super::error::Result;
+use super::{
+    error::{self, Result},
+    silence,
+};
 use crate::{
     failpoint::{self, Effect},
     ids::FirmId,
@@ -23,6 +27,15 @@ use crate::{
 
 /// A frozen process must not hold row locks for ever: Postgres ends its transaction after this long without a statement.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(10);
+
+/// By these Postgres notices that nobody is at the other end of a connection, within 35 seconds instead of hours: what such
+/// a session holds is free again, and the session no longer one of those that there may be.
+const NOTICE_WHO_IS_GONE: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "20"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "30000"),
+];
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -89,10 +102,15 @@ impl Db {
                 // Compiling pays for long scans, and we have none; tables of one row that were never analyzed look like long
                 // ones to the planner, which then spends most of a second on compiling.
                 ("jit", "off".to_owned()),
-            ]);
+            ])
+            .options(NOTICE_WHO_IS_GONE);
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
+            // The pool's own test waits for ever.
+            .test_before_acquire(false)
+            .before_acquire(|conn, _| Box::pin(silence::before_use(conn)))
+            .after_release(|conn, _| Box::pin(silence::after_use(conn)))
             .connect_with(connect)
             .await?;
         Ok(Self { pool })
@@ -108,6 +126,16 @@ impl Db {
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Why no connection is to be had: the pool only says that it waited, a connection of one's own says what for.
+    pub async fn why_away(&self, limit: Duration) -> String {
+        let options = self.pool.connect_options();
+        match timeout(limit, PgConnection::connect_with(&options)).await {
+            Ok(Ok(_)) => "all connections of the pool are in use".to_owned(),
+            Ok(Err(fault)) => error::reason(&fault),
+            Err(_) => "no answer".to_owned(),
+        }
     }
 
     /// Begins a transaction that sees one firm's rows and nothing else of any firm.

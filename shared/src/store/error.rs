@@ -55,6 +55,21 @@ impl Error {
         }
     }
 
+    /// Whether the database had no connection, no room or no time for us, whatever we asked: the fault is nobody's who asked, and it
+    /// passes when somebody mends it. A connection that breaks within a statement is not among it, as the statement may be
+    /// what broke it.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Error::Unavailable(sqlx::Error::PoolTimedOut) => true,
+            // Disk full, too many connections, shut down by an operator, starting up.
+            Error::Unavailable(sqlx::Error::Database(fault)) => fault
+                .code()
+                .is_some_and(|code| ["53100", "53300", "57P01", "57P03"].contains(&code.as_ref())),
+            _ => false,
+        }
+    }
+
     /// Whether the same work may succeed later without anyone's doing.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -46,6 +46,7 @@ pub mod replays;
 pub mod resolve;
 pub mod roles;
 pub mod routes;
+pub mod silence;
 pub mod time_entries;
 pub mod time_read;
 pub mod users;

@@ -5,7 +5,6 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use redis::aio::ConnectionManager;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use shared::{
@@ -29,7 +28,9 @@ use crate::{
         heartbeat::Identity,
         lane,
         pool::{Drained, Pool, Settings},
+        silence,
     },
+    redis_link::Redis,
     stripe::{self, ConfigError, Limiter, Rates, StripeConfig},
 };
 
@@ -39,6 +40,8 @@ const REDIS_START: Duration = Duration::from_secs(5);
 /// Connections to Postgres: the loops need a few, and at most half of the slots are inside a statement at a time.
 const LOOP_CONNECTIONS: usize = 6;
 const MOST_CONNECTIONS: usize = 32;
+/// Connections beside these, for signs of life and leases: a job that waits for a lock must not cost its worker its life.
+const UPKEEP_CONNECTIONS: u32 = 3;
 
 /// How `quittance worker` is called.
 #[derive(Clone, Debug, clap::Args)]
@@ -55,7 +58,7 @@ pub struct Args {
 struct Environment {
     database_url: SecretString,
     redis_url: SecretString,
-    redis: ConnectionManager,
+    redis: Redis,
     stripe: StripeConfig,
     mode: Mode,
     rates: Rates,
@@ -114,7 +117,13 @@ pub async fn run(args: Args, format: Format) -> Result<Exit, Failure> {
         )
     })?;
     let admin = listener.local_addr().unwrap_or(environment.admin);
-    let db = connect::open_db_at(&environment.database_url, &options(&identity)).await?;
+    let options = options(&identity);
+    let db = connect::open_db_at(&environment.database_url, &options).await?;
+    let upkeep = DbOptions {
+        max_connections: UPKEEP_CONNECTIONS,
+        ..options
+    };
+    let upkeep = Db::connect(&environment.database_url, &upkeep).await?;
     claim_mode(&db, environment.mode).await?;
     let redis = await_redis(&environment.redis).await?;
 
@@ -126,6 +135,7 @@ pub async fn run(args: Args, format: Format) -> Result<Exit, Failure> {
     };
     let settings = Settings {
         identity: identity.clone(),
+        upkeep,
         lease: environment.lease,
         grace: environment.grace,
     };
@@ -150,8 +160,8 @@ pub async fn run(args: Args, format: Format) -> Result<Exit, Failure> {
     });
     format.show(&started, |_| {
         let state = match redis {
-            Redis::Reachable => "ready",
-            Redis::Away => "waits for Redis",
+            Reach::Reachable => "ready",
+            Reach::Away => "waits for Redis",
         };
         format!("quittance worker {} {state}, admin http://{admin}", identity.id)
     })?;
@@ -175,16 +185,16 @@ pub async fn run(args: Args, format: Format) -> Result<Exit, Failure> {
 
 /// Whether Redis is there at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Redis {
+enum Reach {
     Reachable,
     Away,
 }
 
-impl Redis {
+impl Reach {
     fn as_str(self) -> &'static str {
         match self {
-            Redis::Reachable => "reachable",
-            Redis::Away => "away",
+            Reach::Reachable => "reachable",
+            Reach::Away => "away",
         }
     }
 }
@@ -194,9 +204,9 @@ impl Redis {
 ///
 /// # Errors
 /// When it answers and refuses this login: waiting mends no password.
-async fn await_redis(redis: &ConnectionManager) -> Result<Redis, Failure> {
+async fn await_redis(redis: &Redis) -> Result<Reach, Failure> {
     let reason = match timeout(REDIS_START, lane::greet(redis)).await {
-        Ok(Ok(())) => return Ok(Redis::Reachable),
+        Ok(Ok(())) => return Ok(Reach::Reachable),
         Ok(Err(error)) if lane::is_refusal(&error) => {
             return Err(Failure::new(
                 "redis_refused",
@@ -207,7 +217,7 @@ async fn await_redis(redis: &ConnectionManager) -> Result<Redis, Failure> {
         Err(_) => "no answer".to_owned(),
     };
     tracing::warn!("Redis of REDIS_URL cannot be reached ({reason}): no job is run until it is back");
-    Ok(Redis::Away)
+    Ok(Reach::Away)
 }
 
 fn options(identity: &Identity) -> DbOptions {
@@ -217,7 +227,7 @@ fn options(identity: &Identity) -> DbOptions {
         application_name: "quittance-worker",
         max_connections: u32::try_from(most).unwrap_or(MOST_CONNECTIONS as u32),
         acquire_timeout: Duration::from_secs(5),
-        statement_timeout: Duration::from_secs(60),
+        statement_timeout: silence::LONGEST_ANSWER,
     }
 }
 

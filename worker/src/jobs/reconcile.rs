@@ -35,6 +35,8 @@ impl ExternalJob for Reconcile {
     const QUEUE: Queue = Queue::Maintenance;
     const RETRY: Retry = Retry::exponential(Attempts(5), minutes(5), hours(1));
     const TIME_LIMIT: Duration = hours(6);
+    // It compares the books in one statement, which is given half an hour (`store::reconcile::findings`).
+    const SILENCE: Duration = minutes(31);
 
     async fn run(cx: &Context, claim: &Claim) -> Result<Outcome, JobError> {
         let now = cx.db.now().await?;

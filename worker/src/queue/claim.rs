@@ -7,7 +7,10 @@ use chrono::{DateTime, Utc};
 use shared::{
     failpoint::{self, Effect},
     ids::{FirmId, JobId},
-    store::{Error, Result},
+    store::{
+        Error, Result,
+        silence::{ANSWER, answered},
+    },
 };
 use sqlx::PgPool;
 
@@ -60,7 +63,7 @@ pub async fn open(pool: &PgPool, id: JobId, worker_id: &str, transactional: &[St
         worker_id,
         transactional,
     );
-    let row = failpoint::around(Effect::Note, query.fetch_optional(pool)).await?;
+    let row = failpoint::around(Effect::Note, answered(ANSWER, query.fetch_optional(pool))).await?;
     let Some(row) = row else { return Ok(Opened::Gone) };
     if !row.in_turn {
         return Ok(Opened::NotNow);
@@ -101,7 +104,7 @@ pub async fn take(pool: &PgPool, job: Job, worker_id: &str, lease: Duration) -> 
         job.attempt,
         lease.as_secs_f64(),
     );
-    let fence = failpoint::around(Effect::Claim, query.fetch_optional(pool)).await?;
+    let fence = failpoint::around(Effect::Claim, answered(ANSWER, query.fetch_optional(pool))).await?;
     Ok(fence.map(|fence| Claim {
         job,
         fence,
@@ -116,16 +119,15 @@ pub async fn take(pool: &PgPool, job: Job, worker_id: &str, lease: Duration) -> 
 /// When the database is away.
 pub async fn renew(pool: &PgPool, claim: &Claim, lease: Duration) -> Result<bool> {
     let held_until = Deadline::after(lease);
-    let done = sqlx::query!(
+    let query = sqlx::query!(
         "update jobs set lease_until = clock_timestamp() + make_interval(secs => $4)
           where id = $1 and fence = $2 and lease_owner = $3 and state = 'running'",
         claim.job.id.0,
         claim.fence,
         claim.owner,
         lease.as_secs_f64(),
-    )
-    .execute(pool)
-    .await?;
+    );
+    let done = answered(ANSWER, query.execute(pool)).await?;
     let is_ours = done.rows_affected() == 1;
     if is_ours {
         claim.lease.renew(held_until);
@@ -146,7 +148,7 @@ pub async fn put_back(pool: &PgPool, id: JobId, worker_id: &str) -> Result<()> {
         id.0,
         worker_id,
     );
-    failpoint::around(Effect::Settle, query.execute(pool)).await?;
+    failpoint::around(Effect::Settle, answered(ANSWER, query.execute(pool))).await?;
     Ok(())
 }
 
@@ -161,7 +163,7 @@ pub async fn release(pool: &PgPool, id: JobId, worker_id: &str) -> Result<()> {
         id.0,
         worker_id,
     );
-    failpoint::around(Effect::Settle, query.execute(pool)).await?;
+    failpoint::around(Effect::Settle, answered(ANSWER, query.execute(pool))).await?;
     Ok(())
 }
 
@@ -179,7 +181,7 @@ pub async fn give_back(pool: &PgPool, claim: &Claim) -> Result<bool> {
         claim.fence,
         claim.owner,
     );
-    let done = failpoint::around(Effect::Settle, query.execute(pool)).await?;
+    let done = failpoint::around(Effect::Settle, answered(ANSWER, query.execute(pool))).await?;
     Ok(done.rows_affected() == 1)
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use shared::{
     domain::reconcile::Kind,
-    store::{Db, Result, jobs::Queue},
+    store::{Db, Result, jobs::Queue, silence::answered},
 };
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,9 @@ use crate::metrics::{Metrics, SEVERITIES};
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// Longest measurement: it reads all open jobs.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// How often what waits for people is counted: discarded jobs, open differences and the like.
 const SLOWLY_EVERY: Duration = Duration::from_secs(30);
@@ -28,9 +31,9 @@ const OPEN: [&str; 3] = ["available", "retryable", "running"];
 pub async fn run(db: Db, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut slowly_at: Option<Instant> = None;
     loop {
-        let mut measured = measure(&db, &metrics).await;
+        let mut measured = answered(LONGEST, measure(&db, &metrics)).await;
         if measured.is_ok() && slowly_at.is_none_or(|at| at.elapsed() > SLOWLY_EVERY) {
-            measured = slowly(&db, &metrics).await;
+            measured = answered(LONGEST, slowly(&db, &metrics)).await;
             slowly_at = Some(Instant::now());
         }
         if let Err(error) = measured {

@@ -38,8 +38,8 @@ pub async fn run(runner: &Runner, handler: &Handler, run: Run, job: Job) -> Resu
         Err(error) => return Err(error),
     };
     let ended = tokio::select! {
-        ended = within(handler.time_limit, run(runner.context(), &claim)) => ended,
-        () = keep(pool, &claim, runner.lease()) => Err(JobError::Stale),
+        ended = within(runner.bounds(handler), run(runner.context(), &claim)) => ended,
+        () = keep(runner.upkeep(), &claim, runner.lease()) => Err(JobError::Stale),
         () = runner.hard_stop() => {
             claim::give_back(pool, &claim).await?;
             return Ok(Ran::PutBack);
@@ -59,15 +59,20 @@ pub async fn run(runner: &Runner, handler: &Handler, run: Run, job: Job) -> Resu
     Ok(Ran::Ended(verdict.label, settled))
 }
 
-/// Keeps the lease alive; returns when it is lost. A database that is away may come back before the lease ends, so
-/// that is no loss yet.
+/// Keeps the lease alive; returns when it is lost: to somebody else, or because it ran out and nobody could be told. A
+/// database that is away may come back before it ends, so that is no loss yet.
 async fn keep(pool: &PgPool, claim: &Claim, lease: Duration) {
     loop {
         sleep(lease / 3).await;
         match claim::renew(pool, claim, lease).await {
             Ok(true) => {}
             Ok(false) => return,
-            Err(error) => tracing::warn!(job.id = %claim.job.id, "lease not renewed: {error}"),
+            Err(error) => {
+                tracing::warn!(job.id = %claim.job.id, "lease not renewed: {error}");
+                if claim.lease.has_ended() {
+                    return;
+                }
+            }
         }
     }
 }

@@ -6,11 +6,13 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use redis::{Script, aio::ConnectionManager};
+use redis::Script;
 use shared::{
     failpoint::{self, Effect},
     store::jobs::Queue,
 };
+
+use crate::redis_link::Redis;
 
 /// A relay that is silent for this long is followed by another's.
 const RELAY_LEASE: Duration = Duration::from_millis(1500);
@@ -51,7 +53,9 @@ return swept
 
 /// Gives the lease up if it is ours.
 static LEAVE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new("if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0")
+    Script::new(
+        "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0",
+    )
 });
 
 /// What the gate says.
@@ -77,7 +81,7 @@ pub fn lane_name(queue: Queue) -> String {
 /// The gate of one lane, for one worker.
 #[derive(Clone)]
 pub struct Gate {
-    redis: ConnectionManager,
+    redis: Redis,
     lane: String,
     worker_id: String,
 }
@@ -85,7 +89,7 @@ pub struct Gate {
 impl Gate {
     /// The gate of `queue`'s lane.
     #[must_use]
-    pub fn new(redis: ConnectionManager, queue: Queue, worker_id: &str) -> Self {
+    pub fn new(redis: Redis, queue: Queue, worker_id: &str) -> Self {
         Self {
             redis,
             lane: lane_name(queue),

@@ -9,6 +9,7 @@ use std::{
 };
 
 use shared::store::jobs::Queue;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// A loop that has not completed a round for this long counts as stuck.
@@ -59,6 +60,8 @@ impl Pulse {
 pub struct Health {
     /// The row in `workers`.
     pub heartbeat: Arc<Pulse>,
+    /// Told when the database answers again after this worker was held for dead.
+    pub returned: watch::Sender<()>,
     /// The schedules.
     pub scheduler: Arc<Pulse>,
     /// Each queue's relay: it reaches both Postgres and Redis.
@@ -73,6 +76,7 @@ impl Health {
     pub fn new(queues: &[Queue], draining: CancellationToken) -> Self {
         Self {
             heartbeat: Arc::default(),
+            returned: watch::Sender::new(()),
             scheduler: Arc::default(),
             relays: queues.iter().map(|&queue| (queue, Arc::default())).collect(),
             draining,

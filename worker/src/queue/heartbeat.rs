@@ -4,8 +4,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use shared::store::{Db, Result, jobs::Queue};
-use tokio::time::sleep;
+use shared::store::{
+    Db, Result,
+    jobs::Queue,
+    silence::{ANSWER, answered},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::health::Pulse;
@@ -14,6 +21,9 @@ use super::health::Pulse;
 pub const EVERY: Duration = Duration::from_secs(2);
 
 /// A worker that has been silent for this long is dead: four beats.
+pub const DEAD_AFTER: Duration = Duration::from_secs(8);
+
+/// The same, for SQL.
 pub const DEAD_AFTER_SECS: f64 = 8.0;
 
 /// What a worker says of itself.
@@ -54,7 +64,7 @@ impl Identity {
 /// When the database is away.
 pub async fn beat(db: &Db, who: &Identity, draining: bool) -> Result<()> {
     let queues: Vec<String> = who.queues.iter().map(|q| q.as_str().to_owned()).collect();
-    sqlx::query!(
+    let query = sqlx::query!(
         "insert into workers (id, host, pid, version, queues, concurrency, started_at, heartbeat_at, draining)
          values ($1, $2, $3, $4, $5, $6, clock_timestamp(), clock_timestamp(), $7)
          on conflict (id) do update set heartbeat_at = clock_timestamp(), draining = excluded.draining",
@@ -65,9 +75,8 @@ pub async fn beat(db: &Db, who: &Identity, draining: bool) -> Result<()> {
         &queues,
         i32::try_from(who.concurrency).unwrap_or(i32::MAX),
         draining,
-    )
-    .execute(db.pool())
-    .await?;
+    );
+    answered(ANSWER, query.execute(db.pool())).await?;
     Ok(())
 }
 
@@ -76,29 +85,34 @@ pub async fn beat(db: &Db, who: &Identity, draining: bool) -> Result<()> {
 /// # Errors
 /// When the database is away; rescue tidies up then.
 pub async fn sign_off(db: &Db, who: &Identity) -> Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "with noted as (delete from job_runs where worker_id = $1) delete from workers where id = $1",
         who.id
-    )
-    .execute(db.pool())
-    .await?;
+    );
+    answered(ANSWER, query.execute(db.pool())).await?;
     Ok(())
 }
 
-/// Beats until `stop`; goes on while draining, so that nobody rescues what is still being finished.
+/// Beats until `stop`; goes on while draining, so that nobody rescues what is still being finished. A beat that comes after
+/// others have held this worker for dead is passed on to `returned`.
 pub async fn run(
     db: Db,
     who: Identity,
     draining: CancellationToken,
     pulse: Arc<Pulse>,
+    returned: watch::Sender<()>,
     stop: CancellationToken,
 ) {
-    let mut away = false;
+    let (mut away, mut beaten_at) = (false, Instant::now());
     loop {
         match beat(&db, &who, draining.is_cancelled()).await {
             Ok(()) => {
                 away = false;
                 pulse.beat();
+                if std::mem::replace(&mut beaten_at, Instant::now()).elapsed() >= DEAD_AFTER {
+                    tracing::warn!("the database answers again; others have held this worker for dead");
+                    returned.send_replace(());
+                }
             }
             Err(error) if !away => {
                 away = true;

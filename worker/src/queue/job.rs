@@ -16,7 +16,7 @@ use shared::{
 };
 use sqlx::PgConnection;
 
-use super::retry::Retry;
+use super::{retry::Retry, silence};
 use crate::{context::Context, deadline::Lease, stripe};
 
 /// A job as its handler sees it.
@@ -164,11 +164,19 @@ impl JobError {
     }
 }
 
-/// A refusal by a guard stays a refusal. Everything else is tried again: a conflict finds, the next time, what the
-/// other one did; a broken statement is retried until its attempts are used up, because a fix may be on its way.
+/// Until the database is asked again that had no connection or no room for us.
+const OUTAGE_PAUSE: Duration = Duration::from_secs(5);
+
+/// A refusal by a guard stays a refusal. Everything else is tried again: an outage uses up no attempt, however long it lasts; a
+/// conflict finds, the next time, what the other one did; a broken statement is retried until its attempts are used up,
+/// because a fix may be on its way.
 impl From<store::Error> for JobError {
     fn from(error: store::Error) -> Self {
         let message = error.to_string();
+        if error.is_outage() {
+            let delay = OUTAGE_PAUSE;
+            return JobError::RetryAfter { delay, message };
+        }
         match error {
             store::Error::Refused { .. } => JobError::Fail { message },
             store::Error::Conflict { .. }
@@ -195,6 +203,8 @@ pub trait TransactionalJob: Send + Sync + 'static {
     const RETRY: Retry;
     /// Longest run; longer counts as a failed attempt.
     const TIME_LIMIT: Duration;
+    /// Longest wait for one answer; longer means that its connection was cut. Only a job with longer statements changes it.
+    const SILENCE: Duration = silence::LIMIT;
     /// What `prepare` hands to `apply`.
     type Prepared: Send + 'static;
 
@@ -221,6 +231,8 @@ pub trait ExternalJob: Send + Sync + 'static {
     const RETRY: Retry;
     /// Longest run; longer counts as a failed attempt.
     const TIME_LIMIT: Duration;
+    /// Longest wait for one answer; longer means that its connection was cut. Only a job with longer statements changes it.
+    const SILENCE: Duration = silence::LIMIT;
 
     /// Does it. May be cancelled at any await: a half-done call is found again by looking it up, never assumed.
     fn run(cx: &Context, claim: &Claim) -> impl Future<Output = Result<Outcome, JobError>> + Send;
@@ -234,5 +246,20 @@ impl From<stripe::Error> for JobError {
             stripe::Class::Snooze(delay) => JobError::RetryAfter { delay, message },
             stripe::Class::Fail => JobError::Fail { message },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_uses_up_no_attempt() {
+        let waited = JobError::from(sqlx::Error::PoolTimedOut);
+        assert!(matches!(waited, JobError::RetryAfter { .. }), "{waited:?}");
+        // Its own statement may be what broke the connection.
+        let broken = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+        let broken = JobError::from(sqlx::Error::Io(broken));
+        assert!(matches!(broken, JobError::Retry { .. }), "{broken:?}");
     }
 }

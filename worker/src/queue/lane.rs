@@ -23,7 +23,7 @@ use apalis::prelude::{
     TaskSink, WorkerBuilder,
 };
 use apalis_redis::{Config, RedisStorage};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::aio::ConnectionManagerConfig;
 use serde::{Deserialize, Serialize};
 use shared::{
     failpoint::{self, Effect, Side},
@@ -38,6 +38,7 @@ use super::{
     gate::lane_name,
     runner::Runner,
 };
+use crate::redis_link::Redis;
 
 /// apalis' own heartbeat, and how many may be missing before it hands a lane worker's ids to another.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -62,20 +63,20 @@ struct Dispatch {
 ///
 /// # Errors
 /// When the URL is malformed.
-pub fn connect(url: &str) -> redis::RedisResult<ConnectionManager> {
+pub fn connect(url: &str) -> redis::RedisResult<Redis> {
     let config = ConnectionManagerConfig::new()
         .set_response_timeout(Some(RESPONSE_TIMEOUT))
         .set_connection_timeout(Some(CONNECTION_TIMEOUT))
         .set_max_delay(LONGEST_PAUSE)
         .set_number_of_retries(1);
-    ConnectionManager::new_lazy_with_config(redis::Client::open(url)?, config)
+    Redis::connect(url, config)
 }
 
 /// Asks Redis whether it is there.
 ///
 /// # Errors
 /// When it is not, or refuses.
-pub async fn greet(redis: &ConnectionManager) -> redis::RedisResult<()> {
+pub async fn greet(redis: &Redis) -> redis::RedisResult<()> {
     redis::cmd("PING").query_async(&mut redis.clone()).await
 }
 
@@ -86,7 +87,7 @@ pub fn is_refusal(error: &redis::RedisError) -> bool {
         || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
 }
 
-fn storage(redis: ConnectionManager, queue: Queue) -> RedisStorage<Dispatch> {
+fn storage(redis: Redis, queue: Queue) -> RedisStorage<Dispatch, Redis> {
     let config = Config::default()
         .queue(lane_name(queue))
         .batch_size(1)
@@ -99,13 +100,13 @@ fn storage(redis: ConnectionManager, queue: Queue) -> RedisStorage<Dispatch> {
 
 /// Puts ids into a lane.
 pub struct Sender {
-    storage: RedisStorage<Dispatch>,
+    storage: RedisStorage<Dispatch, Redis>,
 }
 
 impl Sender {
     /// For this queue's lane.
     #[must_use]
-    pub fn new(redis: ConnectionManager, queue: Queue) -> Self {
+    pub fn new(redis: Redis, queue: Queue) -> Self {
         Self {
             storage: storage(redis, queue),
         }
@@ -128,7 +129,7 @@ impl Sender {
 
 /// Takes ids out of a lane and runs their jobs, until told to stop.
 pub struct Receiver {
-    redis: ConnectionManager,
+    redis: Redis,
     queue: Queue,
     runner: Arc<Runner>,
     worker_id: String,
@@ -139,13 +140,7 @@ pub struct Receiver {
 impl Receiver {
     /// For this queue's lane, woken by `bell`; every id goes to `runner`.
     #[must_use]
-    pub fn new(
-        redis: ConnectionManager,
-        queue: Queue,
-        runner: Arc<Runner>,
-        worker_id: &str,
-        bell: Arc<Bell>,
-    ) -> Self {
+    pub fn new(redis: Redis, queue: Queue, runner: Arc<Runner>, worker_id: &str, bell: Arc<Bell>) -> Self {
         Self {
             redis,
             queue,

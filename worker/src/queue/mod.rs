@@ -3,7 +3,7 @@
 //! A job: `job` (the two contracts), `retry` (when again), `registry` (who runs what).
 //! To Redis: `due` (what goes next), `relay` (takes it there), `gate` (one relay at a time, never too much), `nudge`.
 //! From Redis: `lane` (apalis), `bell` (when it looks), `runner` (one job, then its successor), `claim`, `transactional`, `external`,
-//! `unwind` (time limit, panics), `settle` (how it ended).
+//! `unwind` (time limit, panics), `silence` (waits for nobody), `settle` (how it ended).
 //! Around it: `pool` (starts and stops all of it), `heartbeat`, `rescue`, `depth`, `health`.
 pub mod bell;
 pub mod claim;
@@ -23,6 +23,7 @@ pub mod rescue;
 pub mod retry;
 pub mod runner;
 pub mod settle;
+pub mod silence;
 pub mod transactional;
 pub mod unwind;
 

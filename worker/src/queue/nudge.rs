@@ -1,17 +1,23 @@
 //! Listens for the nudge that follows a commit and passes it to the lanes, to the relays of the queues in which something
 //! waits, and to the scheduler where it says that the clock was moved. The end of a job of this process is a nudge for
 //! the relays too. Best effort: their timer finds the rest.
+//!
+//! Who only listens never learns that its connection was cut without a word. So a quiet one is asked whether it is still there.
 
 use std::{sync::Arc, time::Duration};
 
-use shared::store::jobs::{CLOCK_MOVED, NUDGE_CHANNEL, Queue};
+use shared::store::{
+    self,
+    jobs::{CLOCK_MOVED, NUDGE_CHANNEL, Queue},
+    silence::{ANSWER, answered},
+};
 use sqlx::{
-    PgPool,
-    postgres::{PgListener, PgNotification},
+    Acquire as _, Connection as _, PgPool,
+    postgres::{PgListener, PgNotification, PgPoolOptions},
 };
 use tokio::{
     sync::{Notify, watch},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +25,9 @@ use super::{bell::Bell, due};
 
 /// Pause before listening again after the connection broke.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// A connection without a nudge for so long is asked.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// Between two looks at what the jobs of this process have enqueued: many that end together are one.
 const BETWEEN: Duration = Duration::from_millis(20);
@@ -40,7 +49,7 @@ impl Listeners {
     /// Wakes the relays of the queues in which something waits: a round of a relay asks Redis and writes, and one question tells
     /// which of them need one.
     async fn wake_relays(&self, pool: &PgPool) {
-        let waiting = due::waiting(pool).await;
+        let waiting = answered(ANSWER, due::waiting(pool)).await;
         for (queue, relay) in &self.relays {
             if waiting.as_ref().map_or(true, |waiting| waiting.contains(queue)) {
                 relay.send_replace(());
@@ -74,14 +83,23 @@ pub async fn listen(pool: PgPool, listeners: Listeners, stop: CancellationToken)
     }
 }
 
-async fn pass_on(pool: &PgPool, to: &Listeners) -> sqlx::Result<()> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(NUDGE_CHANNEL).await?;
+async fn pass_on(pool: &PgPool, to: &Listeners) -> store::Result<()> {
+    // A pool of its own: a listener that is dropped waits for its connection's answer, and that of a dead one never comes.
+    let own = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ANSWER)
+        .connect_lazy_with(pool.connect_options().as_ref().clone());
+    let mut listener = PgListener::connect_with(&own).await?;
+    answered(ANSWER, listener.listen(NUDGE_CHANNEL)).await?;
     let clock_moved =
         |nudge: Option<&PgNotification>| nudge.is_none_or(|nudge| nudge.payload() == CLOCK_MOVED);
     // `None`: the connection was lost and is made anew; something may have been missed meanwhile, which is a nudge too.
     loop {
-        let nudge = listener.try_recv().await?;
+        let Ok(nudge) = timeout(QUIET, listener.try_recv()).await else {
+            answered(ANSWER, async { listener.acquire().await?.ping().await }).await?;
+            continue;
+        };
+        let nudge = nudge?;
         let mut moved = clock_moved(nudge.as_ref());
         // Those that came meanwhile are answered together.
         while let Some(further) = listener.next_buffered() {

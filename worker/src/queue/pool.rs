@@ -6,7 +6,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::aio::ConnectionManager;
 use shared::store::Db;
 use tokio::{
     sync::{Notify, watch},
@@ -27,7 +26,7 @@ use super::{
     rescue,
     runner::Runner,
 };
-use crate::{context::Context, scheduler};
+use crate::{context::Context, redis_link::Redis, scheduler};
 
 /// Time for cut-off jobs to be given back, and for loops to notice that they are to end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -37,6 +36,9 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// Who it is.
     pub identity: Identity,
+    /// Connections for what shows that this worker lives and keeps its claims: jobs that wait, for a lock for instance, may hold
+    /// all others, and are no reason to hold their worker for dead.
+    pub upkeep: Db,
     /// How long an external job is its own without a sign of life.
     pub lease: Duration,
     /// How long running jobs may take to finish after a drain began.
@@ -45,7 +47,6 @@ pub struct Settings {
 
 /// A running worker.
 pub struct Pool {
-    db: Db,
     settings: Settings,
     /// Signs of life, for the probes.
     pub health: Health,
@@ -78,7 +79,7 @@ impl Pool {
     pub async fn start(
         cx: Context,
         registry: Registry,
-        redis: ConnectionManager,
+        redis: Redis,
         settings: Settings,
     ) -> shared::store::Result<Self> {
         let who = &settings.identity;
@@ -88,12 +89,11 @@ impl Pool {
             CancellationToken::new(),
         );
         let health = Health::new(&who.queues, draining.clone());
-        heartbeat::beat(&cx.db, who, false).await?;
+        heartbeat::beat(&settings.upkeep, who, false).await?;
         health.heartbeat.beat();
         scheduler::register(&cx.db).await?;
 
         let mut pool = Self {
-            db: cx.db.clone(),
             health,
             draining,
             hard_stop,
@@ -112,15 +112,17 @@ impl Pool {
 
     fn start_upkeep(&mut self, cx: &Context, clock_moved: Arc<Notify>) {
         let stop = &self.upkeep_stop;
+        let db = &self.settings.upkeep;
         self.upkeep.spawn(heartbeat::run(
-            cx.db.clone(),
+            db.clone(),
             self.settings.identity.clone(),
             self.draining.clone(),
             self.health.heartbeat.clone(),
+            self.health.returned.clone(),
             stop.clone(),
         ));
         self.upkeep
-            .spawn(rescue::run(cx.db.clone(), cx.metrics.clone(), stop.clone()));
+            .spawn(rescue::run(db.clone(), cx.metrics.clone(), stop.clone()));
         self.upkeep
             .spawn(depth::run(cx.db.clone(), cx.metrics.clone(), stop.clone()));
         self.intake.spawn(scheduler::run(
@@ -128,17 +130,12 @@ impl Pool {
             cx.metrics.clone(),
             self.health.scheduler.clone(),
             clock_moved,
+            self.health.returned.subscribe(),
             self.draining.clone(),
         ));
     }
 
-    fn start_queues(
-        &mut self,
-        cx: &Context,
-        registry: &Registry,
-        redis: &ConnectionManager,
-        clock_moved: Arc<Notify>,
-    ) {
+    fn start_queues(&mut self, cx: &Context, registry: &Registry, redis: &Redis, clock_moved: Arc<Notify>) {
         let (mut nudges, mut bells) = (Vec::new(), Vec::new());
         let job_ended = Arc::new(Notify::new());
         let who = &self.settings.identity;
@@ -162,6 +159,8 @@ impl Pool {
 
             let runner = Arc::new(Runner::new(
                 cx.clone(),
+                self.settings.upkeep.clone(),
+                self.health.returned.subscribe(),
                 registry.clone(),
                 *queue,
                 who.concurrency,
@@ -199,7 +198,7 @@ impl Pool {
     pub async fn drain(mut self) -> shared::store::Result<Drained> {
         self.draining.cancel();
         // A worker that is leaving says so, so that nobody waits for its slots.
-        if let Err(error) = heartbeat::beat(&self.db, &self.settings.identity, true).await {
+        if let Err(error) = heartbeat::beat(&self.settings.upkeep, &self.settings.identity, true).await {
             tracing::warn!("could not announce the drain: {error}");
         }
         let drained = if timeout(self.settings.grace, self.idle()).await.is_ok() {
@@ -218,7 +217,7 @@ impl Pool {
                 loops.abort_all();
             }
         }
-        heartbeat::sign_off(&self.db, &self.settings.identity).await?;
+        heartbeat::sign_off(&self.settings.upkeep, &self.settings.identity).await?;
         Ok(drained)
     }
 

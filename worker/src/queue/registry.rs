@@ -42,6 +42,8 @@ pub struct Handler {
     pub retry: Retry,
     /// Longest run.
     pub time_limit: Duration,
+    /// Longest wait for one answer.
+    pub silence: Duration,
     /// What to call.
     pub contract: Contract,
 }
@@ -69,6 +71,7 @@ impl Registry {
                 queue: J::QUEUE,
                 retry: J::RETRY,
                 time_limit: J::TIME_LIMIT,
+                silence: J::SILENCE,
                 contract: Contract::Transactional(prepare::<J>),
             },
         );
@@ -85,6 +88,7 @@ impl Registry {
                 queue: J::QUEUE,
                 retry: J::RETRY,
                 time_limit: J::TIME_LIMIT,
+                silence: J::SILENCE,
                 contract: Contract::External(run::<J>),
             },
         );

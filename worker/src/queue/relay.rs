@@ -5,10 +5,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::aio::ConnectionManager;
 use shared::{
     failpoint,
-    store::{self, jobs::Queue},
+    store::{
+        self,
+        jobs::Queue,
+        silence::{ANSWER, answered},
+    },
 };
 use sqlx::PgPool;
 use tokio::{
@@ -24,7 +27,7 @@ use super::{
     health::Pulse,
     lane::Sender,
 };
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, redis_link::Redis};
 
 /// Never more ids in a lane than this, whatever the number of workers: from about 8,000 on, apalis-redis fails for
 /// good; we stay far below, with room for a second relay that thinks it is the first.
@@ -88,7 +91,7 @@ impl Relay {
     #[allow(clippy::too_many_arguments)] // each is a different thing and there is one caller
     pub fn new(
         pool: PgPool,
-        redis: ConnectionManager,
+        redis: Redis,
         queue: Queue,
         kinds: Vec<String>,
         worker_id: &str,
@@ -164,7 +167,7 @@ impl Relay {
             return Ok(Round::Idle);
         };
         if fresh {
-            let again = due::unstamp_all(&self.pool, self.queue).await?;
+            let again = answered(ANSWER, due::unstamp_all(&self.pool, self.queue)).await?;
             tracing::info!(
                 queue,
                 again,
@@ -185,7 +188,7 @@ impl Relay {
     async fn target(&mut self) -> Result<usize, RoundError> {
         let stale = self.slots.1.is_none_or(|at| at.elapsed() > SLOTS_EVERY);
         if stale {
-            let slots = due::live_slots(&self.pool, self.queue).await?;
+            let slots = answered(ANSWER, due::live_slots(&self.pool, self.queue)).await?;
             self.slots = (usize::try_from(slots).unwrap_or(0), Some(Instant::now()));
         }
         Ok((self.slots.0 * READY_PER_SLOT).clamp(READY_AT_LEAST, LANE_BOUND))
@@ -194,13 +197,14 @@ impl Relay {
     /// Stamps, commits, pushes. A failed push takes the stamps back; failing that, they expire.
     async fn fill(&mut self, room: usize) -> Result<usize, RoundError> {
         let room = i64::try_from(room).unwrap_or(due::BATCH);
-        let due = due::stamp(&self.pool, self.queue, &self.kinds, self.cursor, room).await?;
+        let stamped = due::stamp(&self.pool, self.queue, &self.kinds, self.cursor, room);
+        let due = answered(ANSWER, stamped).await?;
         self.cursor = due.next;
         if due.ids.is_empty() {
             return Ok(0);
         }
         if let Err(error) = self.sender.push(&due.ids).await {
-            due::unstamp(&self.pool, &due.ids).await?;
+            answered(ANSWER, due::unstamp(&self.pool, &due.ids)).await?;
             return Err(RoundError::Push(error));
         }
         self.bell.ring();

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use shared::{
     failpoint,
-    store::{Db, Result},
+    store::{Db, Result, silence::answered},
 };
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,9 @@ use crate::metrics::{Metrics, RESCUES};
 
 /// How often each worker looks; one at a time does.
 pub const EVERY: Duration = Duration::from_secs(2);
+
+/// Longest look: a few statements, one of which may find that a hundred jobs lost their worker.
+const LOOK: Duration = Duration::from_secs(20);
 
 /// Workers that a job may take down with it before it is quarantined.
 pub const MOST_CRASHES: i32 = 5;
@@ -142,7 +145,7 @@ async fn bury(conn: &mut sqlx::PgConnection) -> Result<()> {
 pub async fn run(db: Db, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut away = false;
     loop {
-        match failpoint::within("rescue", once(&db)).await {
+        match failpoint::within("rescue", answered(LOOK, once(&db))).await {
             Ok(found) => {
                 away = false;
                 record(&metrics, found.unwrap_or_default());

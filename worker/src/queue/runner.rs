@@ -11,9 +11,10 @@ use chrono::{DateTime, Utc};
 use shared::{
     failpoint::{self, Effect, Side},
     ids::JobId,
-    store::{self, jobs::Queue},
+    store::{self, Db, jobs::Queue},
     trace,
 };
+use sqlx::PgPool;
 use tokio::{
     sync::{Notify, Semaphore, watch},
     time::sleep,
@@ -25,10 +26,11 @@ use super::{
     claim::{self, Opened},
     external,
     job::Job,
-    registry::{Contract, Registry},
+    registry::{Contract, Handler, Registry},
     retry::Jitter,
     settle::{Settled, Verdict},
     transactional::{self, Ran},
+    unwind::Bounds,
 };
 use crate::{context::Context, metrics::Metrics};
 
@@ -42,6 +44,8 @@ const LET_GO_PAUSE: Duration = Duration::from_secs(1);
 /// Runs the jobs of one queue.
 pub struct Runner {
     cx: Context,
+    upkeep: Db,
+    returned: watch::Receiver<()>,
     registry: Registry,
     queue: Queue,
     lease: Duration,
@@ -55,11 +59,14 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// With this many slots. `draining`: begin nothing more. `hard_stop`: give back what is running. `job_ended` is notified.
+    /// With this many slots. `upkeep`: connections that no job takes. `returned`: the database is back. `draining`: begin nothing
+    /// more. `hard_stop`: give back what is running. `job_ended` is notified.
     #[must_use]
     #[allow(clippy::too_many_arguments)] // each is a different thing and there is one caller
     pub fn new(
         cx: Context,
+        upkeep: Db,
+        returned: watch::Receiver<()>,
         registry: Registry,
         queue: Queue,
         concurrency: usize,
@@ -71,6 +78,8 @@ impl Runner {
         Self {
             transactional: registry.transactional_kinds(),
             cx,
+            upkeep,
+            returned,
             registry,
             queue,
             lease,
@@ -86,6 +95,20 @@ impl Runner {
     /// What handlers get.
     pub fn context(&self) -> &Context {
         &self.cx
+    }
+
+    /// Connections for what keeps a claim alive, which jobs that wait must not use up.
+    pub fn upkeep(&self) -> &PgPool {
+        self.upkeep.pool()
+    }
+
+    /// What a run of this handler may take.
+    pub fn bounds(&self, handler: &Handler) -> Bounds {
+        Bounds {
+            time: handler.time_limit,
+            silence: handler.silence,
+            returned: self.returned.clone(),
+        }
     }
 
     /// Counters.

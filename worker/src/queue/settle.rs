@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use shared::{
     failpoint::{self, Effect},
     ids::JobId,
-    store::Result,
+    store::{
+        Result,
+        silence::{ANSWER, answered},
+    },
 };
 use sqlx::{PgConnection, PgPool};
 
@@ -186,7 +189,7 @@ pub async fn failed_transaction(
         verdict.error,
         verdict.wait.map(|wait| wait.as_secs_f64()),
     );
-    let next = failpoint::around(Effect::Settle, query.fetch_optional(pool)).await?;
+    let next = failpoint::around(Effect::Settle, answered(ANSWER, query.fetch_optional(pool))).await?;
     Ok(Settled::of(next))
 }
 
@@ -217,7 +220,7 @@ pub async fn claimed(pool: &PgPool, claim: &Claim, verdict: &Verdict) -> Result<
         verdict.result,
         verdict.error,
     );
-    let next = failpoint::around(Effect::Settle, query.fetch_optional(pool)).await?;
+    let next = failpoint::around(Effect::Settle, answered(ANSWER, query.fetch_optional(pool))).await?;
     Ok(Settled::of(next))
 }
 

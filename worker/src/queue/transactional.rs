@@ -63,7 +63,7 @@ pub async fn run(
         in_transaction(runner, db, job, now, apply).await
     };
     let attempted = tokio::select! {
-        attempted = within(handler.time_limit, attempt) => attempted,
+        attempted = within(runner.bounds(handler), attempt) => attempted,
         () = runner.hard_stop() => {
             claim::release(db.pool(), job.id, worker_id).await?;
             return Ok(Ran::PutBack);

@@ -22,7 +22,10 @@ use shared::{
     },
 };
 use sqlx::PgConnection;
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -30,7 +33,13 @@ use super::{
     schedule::{ALL, CatchUp, Plan, Schedule},
     ticks::{self, Fate, Tick},
 };
-use crate::{metrics::Metrics, queue::health::Pulse};
+use crate::{
+    metrics::Metrics,
+    queue::{
+        health::Pulse,
+        silence::{self, Silent},
+    },
+};
 
 /// How often the clock is looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -56,6 +65,9 @@ pub enum Error {
         /// What is wrong with it.
         fault: String,
     },
+    /// The connection of a round was cut without a word.
+    #[error("no answer from the database for {} s", .0.as_secs())]
+    Silent(Duration),
 }
 
 impl From<sqlx::Error> for Error {
@@ -102,11 +114,14 @@ pub async fn run(
     metrics: Arc<Metrics>,
     pulse: Arc<Pulse>,
     moved: Arc<Notify>,
+    returned: watch::Receiver<()>,
     stop: CancellationToken,
 ) {
     let mut away = false;
     while !stop.is_cancelled() {
-        let wait = match failpoint::within("scheduler", one_round(&db, &metrics)).await {
+        let round = silence::heard(silence::LIMIT, returned.clone(), one_round(&db, &metrics));
+        let round = failpoint::within("scheduler", round).await;
+        let wait = match round.unwrap_or_else(|Silent(limit)| Err(Error::Silent(limit))) {
             Ok(work) => {
                 away = false;
                 pulse.beat();

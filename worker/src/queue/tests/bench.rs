@@ -95,11 +95,6 @@ impl Bench {
             .unwrap();
         let identity = Identity::fresh(options.queues.clone(), options.concurrency);
         let id = identity.id.clone();
-        let settings = Settings {
-            identity,
-            lease: options.lease,
-            grace: options.grace,
-        };
         let (database, redis_url) = (self.server.clone().database(&self.name), self.redis.url());
         let worker_id: Arc<str> = Arc::from(id.as_str());
         let started = runtime.spawn(async move {
@@ -110,6 +105,12 @@ impl Bench {
                 Db::from_pool(worker_pool(&database, connections).await),
                 worker_id,
             );
+            let settings = Settings {
+                identity,
+                upkeep: cx.db.clone(),
+                lease: options.lease,
+                grace: options.grace,
+            };
             let redis = lane::connect(&redis_url).unwrap();
             Pool::start(cx, kinds::registry(), redis, settings).await.unwrap()
         });

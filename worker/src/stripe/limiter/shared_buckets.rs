@@ -1,10 +1,7 @@
 //! The buckets in Redis.
 use std::time::Duration;
 
-use redis::{
-    Client, RedisError, RedisResult, Script,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-};
+use redis::{RedisError, RedisResult, Script, aio::ConnectionManagerConfig};
 use shared::{
     config::Mode,
     failpoint::{self, Effect},
@@ -12,13 +9,14 @@ use shared::{
 use tokio::time::timeout;
 
 use super::{Operation, Rates, Turn, bucket::Shape};
+use crate::redis_link::Redis;
 
 /// Longest wait for Redis. A token is not worth more: without one there is still the local share.
 const REDIS_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Takes tokens with one script, which Redis runs as a whole.
 pub(super) struct SharedBuckets {
-    connection: ConnectionManager,
+    connection: Redis,
     script: Script,
     rates: Rates,
 }
@@ -40,7 +38,7 @@ impl SharedBuckets {
             .set_connection_timeout(Some(REDIS_TIMEOUT))
             .set_response_timeout(Some(REDIS_TIMEOUT));
         Ok(Self {
-            connection: ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?,
+            connection: Redis::connect(url, config)?,
             script: Script::new(include_str!("take.lua")),
             rates,
         })
@@ -62,7 +60,11 @@ impl SharedBuckets {
         }
         let taken = timeout(REDIS_TIMEOUT, call.invoke_async::<(u64, u64)>(&mut connection));
         let answer = failpoint::around(Effect::Turn, taken).await;
-        let (wait_us, now_us) = answer.map_err(|_| Failure::TimedOut)??;
+        let Ok(answer) = answer else {
+            connection.suspect();
+            return Err(Failure::TimedOut);
+        };
+        let (wait_us, now_us) = answer?;
         let turn = if wait_us == 0 {
             Turn::Granted
         } else {
