@@ -103,14 +103,19 @@ postgres_user() {
   fi
 }
 
-# The command prefix that becomes that user (in this very process, so that the id stays ours to stop).
+# The command prefix that becomes that user (in this very process, so that the id stays ours to stop). With SMALL_DISK, an
+# empty folder, that folder is a disk of 64 MiB to it, which nobody else sees and which is gone when it ends; that takes root.
 as_postgres_user() {
-  local user
+  local user become=(setpriv)
   user=$(postgres_user)
-  if [ "$(id -u)" -eq 0 ]; then
-    exec setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups --pdeathsig INT -- "$@"
+  [ "$(id -u)" -ne 0 ] || become+=(--reuid="$user" --regid="$(id -g "$user")" --clear-groups)
+  become+=(--pdeathsig INT --)
+  if [ -n "${SMALL_DISK:-}" ]; then
+    # shellcheck disable=SC2016 # expanded by that shell
+    exec unshare --mount -- sh -c 'mount -t tmpfs -o "size=64m,mode=700,uid=$1" none "$2" && shift 2 && exec "$@"' \
+      small-disk "$(id -u "$user")" "$SMALL_DISK" "${become[@]}" "$@"
   fi
-  exec setpriv --pdeathsig INT -- "$@"
+  exec "${become[@]}" "$@"
 }
 
 # start_private_postgres DIR: sets POSTGRES_PID, POSTGRES_PORT and POSTGRES_PASSWORD (superuser `postgres`).

@@ -11,11 +11,11 @@
 )]
 
 mod faults;
-mod invariants;
+pub mod invariants;
 mod kills;
 mod outages;
 mod plan;
-mod settings;
+pub mod settings;
 
 use std::{
     collections::{HashMap, HashSet},

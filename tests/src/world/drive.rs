@@ -22,7 +22,10 @@ impl World {
     /// The operator's command with this world's environment, for runs that need it changed.
     #[must_use]
     pub fn command(&self) -> Cli {
-        Cli::new(self.binaries.quittance.clone(), self.env_of(Login::Worker))
+        Cli::new(
+            self.binaries.quittance.clone(),
+            self.env_beside_gates(Login::Worker),
+        )
     }
 
     /// Runs `quittance ARGS`; the exit code is for the test to look at.

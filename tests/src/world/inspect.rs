@@ -135,18 +135,15 @@ impl World {
     /// # Panics
     /// When it does not within `limit`.
     pub async fn until_worker_says(&self, worker: usize, path: &str, status: u16, limit: Duration) -> String {
-        let deadline = Instant::now() + limit;
-        loop {
-            let answer = get(self.worker_admin_ports[worker], path).await;
-            match answer {
-                Ok((found, body)) if found == status => return body,
-                _ => assert!(
-                    Instant::now() < deadline,
-                    "after {limit:?} {path} gives {answer:?}, not {status}"
-                ),
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
+        until_says(self.worker_admin_ports[worker], path, status, limit).await
+    }
+
+    /// As [`World::until_worker_says`], of the ingress.
+    ///
+    /// # Panics
+    /// When it does not within `limit`.
+    pub async fn until_ingress_says(&self, path: &str, status: u16, limit: Duration) -> String {
+        until_says(self.ingress_admin_port, path, status, limit).await
     }
 
     /// Polls a worker's metrics until the one of this name, labels included, is at least `wanted`.
@@ -169,6 +166,21 @@ impl World {
             );
             sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+async fn until_says(port: u16, path: &str, status: u16, limit: Duration) -> String {
+    let deadline = Instant::now() + limit;
+    loop {
+        let answer = get(port, path).await;
+        match answer {
+            Ok((found, body)) if found == status => return body,
+            _ => assert!(
+                Instant::now() < deadline,
+                "after {limit:?} {path} gives {answer:?}, not {status}"
+            ),
+        }
+        sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -39,7 +39,7 @@ pub use self::{
     cli::{Cli, CliOutput},
     door::{Answer, Door, event, signature_header, v1, wall_clock_secs},
     error::{Error, Result},
-    gate::{Gate, Passage},
+    gate::{Gate, Gates, Passage},
     options::WorldOptions,
     otlp::{Collector, Span, tree},
     postgres::{Database, Login, SERVER_VARIABLE, Server},

@@ -15,6 +15,10 @@ pub struct WorldOptions {
     pub ingress_binary: Option<PathBuf>,
     /// Whether the programs reach Postgres through a gate that the story can close.
     pub postgres_gate: bool,
+    /// Whether every two programs that talk to each other have a gate between them ([`Gates`](super::Gates)).
+    pub gates: bool,
+    /// Another tablespace for the database than the server's own.
+    pub tablespace: Option<String>,
     /// `JOB_LEASE_SECS`.
     pub lease_secs: u64,
     /// `SHUTDOWN_GRACE_SECS`.
@@ -42,6 +46,8 @@ impl Default for WorldOptions {
             ingress: true,
             ingress_binary: None,
             postgres_gate: false,
+            gates: false,
+            tablespace: None,
             lease_secs: 15,
             grace_secs: 25,
             stripe_timeout_secs: 3,

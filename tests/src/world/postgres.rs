@@ -126,9 +126,10 @@ impl Server {
     ///
     /// # Errors
     /// When the server is away or migrating the template fails.
-    pub async fn create_database(&self, quittance: &Path) -> Result<Database> {
+    pub async fn create_database(&self, quittance: &Path, tablespace: Option<&str>) -> Result<Database> {
         let template = self.template(quittance).await?;
-        self.create("world", &format!("template {template}")).await
+        let place = tablespace.map_or(String::new(), |name| format!(" tablespace {name}"));
+        self.create("world", &format!("template {template}{place}")).await
     }
 
     /// An empty database without schema, for the tests of `migrate` itself.

@@ -131,6 +131,29 @@ impl World {
 
     /// The environment of a program that connects as `login`.
     pub(super) fn env_of(&self, login: Login) -> Vec<(String, String)> {
+        let mut env = self.env_beside_gates(login);
+        if let Some(gates) = &self.gates {
+            let postgres = match login {
+                Login::Ingress => &gates.ingress_postgres,
+                _ => &gates.worker_postgres,
+            };
+            env.extend(
+                [
+                    ("DATABASE_URL", self.database.url(login, postgres.address())),
+                    ("REDIS_URL", format!("redis://{}/", gates.worker_redis.address())),
+                    (
+                        "STRIPE_API_BASE",
+                        format!("http://{}", gates.worker_stripe.address()),
+                    ),
+                ]
+                .map(|(name, value)| (name.to_owned(), value)),
+            );
+        }
+        env
+    }
+
+    /// The same for a command, which passes no gate of [`super::Gates`].
+    pub(super) fn env_beside_gates(&self, login: Login) -> Vec<(String, String)> {
         let options = &self.options;
         let mut env: Vec<(String, String)> = [
             ("DATABASE_URL", self.database_url(login)),

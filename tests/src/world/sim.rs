@@ -1,5 +1,7 @@
 //! The control interface of the simulator: what happens "at Stripe", and what Stripe's books say.
 
+use std::net::SocketAddr;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -26,6 +28,15 @@ impl Sim {
     #[must_use]
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// The same as an address, for a gate in front of it.
+    ///
+    /// # Errors
+    /// When the origin has none.
+    pub(super) fn address(&self) -> Result<SocketAddr> {
+        let address = self.base.trim_start_matches("http://").parse();
+        address.map_err(|_| Error::Setup(format!("{} is no address", self.base)))
     }
 
     /// Any call of the control interface: `/_sim` and `path`.

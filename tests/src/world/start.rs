@@ -9,7 +9,7 @@ use super::{
     binaries::Binaries,
     door::Door,
     error::{Result, broken, io},
-    gate::Gate,
+    gate::{Gate, Gates},
     options::WorldOptions,
     postgres::{Database, Login, Server},
     program::{Program, free_port},
@@ -30,6 +30,8 @@ pub struct World {
     pub redis: Redis,
     /// In front of Postgres, when [`WorldOptions::postgres_gate`] asked for it.
     pub gate: Option<Gate>,
+    /// Between the programs, when [`WorldOptions::gates`] asked for them.
+    pub gates: Option<Gates>,
     /// The worker processes, in the order in which they were started.
     pub workers: Vec<Program>,
     /// The ingress process.
@@ -65,7 +67,9 @@ impl World {
             binaries.ingress.clone_from(path);
         }
         let server = Server::from_env()?;
-        let database = server.create_database(&binaries.quittance).await?;
+        let database = server
+            .create_database(&binaries.quittance, options.tablespace.as_deref())
+            .await?;
         let folder = Folder::create()?;
         let dir = &folder.0;
         let redis = Redis::launch(dir).await?;
@@ -101,6 +105,7 @@ impl World {
             db: database.pool.clone(),
             redis,
             gate,
+            gates: None,
             workers: Vec::new(),
             ingress: None,
             binaries,
@@ -115,6 +120,14 @@ impl World {
             folder,
         };
         world.sim = Sim::new(world.simulator_origin().await?);
+        if world.options.gates {
+            world.gates = Some(Gates {
+                ingress_postgres: Gate::to(world.postgres)?,
+                worker_postgres: Gate::to(world.postgres)?,
+                worker_redis: Gate::to(world.redis.address())?,
+                worker_stripe: Gate::to(world.sim.address()?)?,
+            });
+        }
         if world.options.ingress {
             world.spawn_ingress()?;
         }
