@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-use tests::world::{World, WorldOptions};
+use serde_json::json;
+use tests::world::{Switch, World, WorldOptions};
 
 use crate::cast::{self, AMOUNT_MINOR, Payer};
 
@@ -14,18 +14,12 @@ const MANY_JOBS: Duration = Duration::from_secs(90);
 /// A call may wait for a page to be held, and for a lease to run out.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn tell(world: &World, path: &str, order: Value) -> Value {
-    world.sim.post(path, order).await.unwrap()
-}
-
 async fn pay(world: &World, payer: &Payer, outcome: &str) {
     let path = format!("/payment_intents/{}/pay", payer.intent(world).await);
-    tell(
-        world,
-        &path,
-        json!({ "payment_method": payer.card, "outcome": outcome }),
-    )
-    .await;
+    world
+        .sim
+        .tell(&path, json!({ "payment_method": payer.card, "outcome": outcome }))
+        .await;
 }
 
 /// From now on every delivery is lost, or none.
@@ -38,14 +32,8 @@ async fn lose_webhooks(world: &World, lose: bool) {
         .unwrap();
 }
 
-/// The daily job, switched on or off.
-async fn daily(world: &World, enabled: bool) {
-    sqlx::query("update schedules set enabled = $1 where name = 'backfill_events'")
-        .bind(enabled)
-        .execute(&world.db)
-        .await
-        .unwrap();
-}
+/// The daily job.
+const DAILY: &str = "backfill_events";
 
 /// Moves the clock, and waits until Stripe's has followed: what happens there next has that time.
 async fn advance(world: &World, duration: &str) {
@@ -64,10 +52,12 @@ async fn advance(world: &World, duration: &str) {
 /// Three days on which clients pay, fail, are refunded and go to their banks, all of it behind our back.
 async fn three_days(lost: bool) -> World {
     let world = World::start(WorldOptions::default()).await;
+    world.switch(DAILY, Switch::Off).await;
+    // So that its hour passes once on each of these days, whenever this is run.
+    world.to_noon().await;
     let payers: Vec<Payer> = ["pays", "fails", "refunded", "contests"].map(Payer::alone).into();
     cast::enter(&world, &payers, &["insufficient_funds"]).await;
     world.settle().await;
-    daily(&world, false).await;
     lose_webhooks(&world, lost).await;
 
     pay(&world, &payers[0], "succeed").await;
@@ -77,14 +67,14 @@ async fn three_days(lost: bool) -> World {
     world.settle().await;
     advance(&world, "23h").await;
     let back = json!({ "payment_intent": payers[2].intent(&world).await, "amount": 2_500 });
-    tell(&world, "/refunds", back).await;
+    world.sim.tell("/refunds", back).await;
     world.settle().await;
     advance(&world, "1d").await;
     let order = json!({ "payment_intent": payers[3].intent(&world).await, "kind": "chargeback" });
-    let dispute = tell(&world, "/disputes", order).await;
+    let dispute = world.sim.tell("/disputes", order).await;
     let path = format!("/disputes/{}", dispute["id"].as_str().unwrap());
     for action in ["under_review", "lose"] {
-        tell(&world, &path, json!({ "action": action })).await;
+        world.sim.tell(&path, json!({ "action": action })).await;
     }
     world.settle().await;
     world
@@ -114,7 +104,7 @@ async fn p2_lost_webhooks_of_three_days_are_healed_by_the_daily_job_and_nothing_
 
     lose_webhooks(&lossy, false).await;
     for world in [&quiet, &lossy] {
-        daily(world, true).await;
+        world.switch(DAILY, Switch::On).await;
         world.advance("1d").await;
         let done = "select count(*) from jobs where kind = 'backfill_events' and state = 'completed'";
         world.until(done, 1, PATIENCE).await;
@@ -156,7 +146,10 @@ async fn p2_lost_webhooks_of_three_days_are_healed_by_the_daily_job_and_nothing_
     let late = lossy
         .texts("select stripe_event_id from stripe_events where via = 'backfill' order by created_at limit 1")
         .await;
-    let told = tell(&lossy, &format!("/events/{}/deliver", late[0]), json!({})).await;
+    let told = lossy
+        .sim
+        .tell(&format!("/events/{}/deliver", late[0]), json!({}))
+        .await;
     assert_eq!(told["attempts"][0]["status"], 200, "{told}");
     lossy.settle().await;
     assert_eq!(state(&lossy).await, state(&quiet).await);
@@ -168,7 +161,7 @@ async fn untold(world: &World, from: usize, to: usize) {
         let card = json!({ "id": format!("pm_{n:04}"), "object": "payment_method" });
         let event =
             json!({ "type": "payment_method.automatically_updated", "object": card, "deliver": false });
-        tell(world, "/events", event).await;
+        world.sim.tell("/events", event).await;
     }
 }
 
@@ -257,12 +250,12 @@ async fn what_is_older_than_stripes_list_of_events_is_found_by_its_object() {
     let payers: Vec<Payer> = ["refunded", "contests", "keeps"].map(Payer::alone).into();
     cast::enter(&world, &payers, &["succeed"]).await;
     world.settle().await;
-    daily(&world, false).await;
+    world.switch(DAILY, Switch::Off).await;
     lose_webhooks(&world, true).await;
     let back = json!({ "payment_intent": payers[0].intent(&world).await, "amount": 2_500 });
-    tell(&world, "/refunds", back).await;
+    world.sim.tell("/refunds", back).await;
     let order = json!({ "payment_intent": payers[1].intent(&world).await, "kind": "chargeback" });
-    tell(&world, "/disputes", order).await;
+    world.sim.tell("/disputes", order).await;
     world.advance("31d").await;
     world.settle().await;
     lose_webhooks(&world, false).await;

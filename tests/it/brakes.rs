@@ -304,3 +304,5 @@ async fn charges_beyond_the_firms_number_wait_for_a_person() {
     assert_eq!(world.texts(alert).await, ["7 true", "7 true", "2 false"]);
     assert_eq!(world.sim.captured_minor("usd").await.unwrap(), 10 * AMOUNT_MINOR);
 }
+    // The number is of a day: none ends while this goes on.
+    world.to_noon().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Timelike as _, Utc};
 use serde_json::{Value, json};
-use tests::world::{World, WorldOptions, wall_clock_secs};
+use tests::world::{RHYTHMS, World, WorldOptions, wall_clock_secs};
 
 /// Nobody works for this long.
 const DOWNTIME: &str = "6h";
@@ -50,20 +50,16 @@ fn document(now: DateTime<Utc>) -> Value {
 }
 
 /// Every tick since the schedules began, from their rhythms and not from our own arithmetic.
-const TICKS: &str = "
-    create table stories_ticks as
-    select r.schedule, t.tick
-      from (values ('generate_package_invoices', interval '1 hour', interval '0'),
-                   ('process_recurring_charges', interval '1 day', interval '3 hours'),
-                   ('sweep_due_charges', interval '10 minutes', interval '0'),
-                   ('seal_audit', interval '10 minutes', interval '0'),
-                   ('expire_credit', interval '1 hour', interval '15 minutes'),
-                   ('reconcile', interval '1 day', interval '4 hours 30 minutes'),
-                   ('backfill_events', interval '1 day', interval '4 hours 20 minutes'),
-                   ('prune', interval '1 hour', interval '30 minutes')) r (schedule, every, shift)
-      cross join (select max(watermark_at) as at from schedules) began
-      cross join lateral generate_series(date_trunc('day', began.at) + r.shift, began.at + interval '7 days', r.every) t (tick)
-     where t.tick > began.at";
+fn ticks() -> String {
+    format!(
+        "create table stories_ticks as
+         select r.schedule, t.tick
+           from ({RHYTHMS}) r (schedule, every, shift)
+           cross join (select max(watermark_at) as at from schedules) began
+           cross join lateral generate_series(date_trunc('day', began.at) + r.shift, began.at + interval '7 days', r.every) t (tick)
+          where t.tick > began.at"
+    )
+}
 
 /// Ticks until now without a row that says what became of them.
 const FORGOTTEN: &str = "
@@ -116,7 +112,7 @@ async fn p6_six_hours_of_downtime_and_two_schedulers_skip_nothing_silently_and_d
     }
     // Two schedulers from the first moment.
     let first = [world.add_worker().await, world.add_worker().await];
-    world.texts(TICKS).await;
+    world.texts(&ticks()).await;
     world.import(&document(now)).await;
     await_every_row(&world).await;
     assert_eq!(world.count("select count(*) from invoices").await, 0);

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use serde_json::json;
-use tests::world::{World, WorldOptions};
+use tests::world::{Switch, World, WorldOptions};
 
 use crate::acme::{self, Autopay};
 
@@ -98,8 +98,7 @@ async fn pay(world: &World, intent: &str, outcome: &str) {
 async fn b13_autopay_switched_off_and_on_over_an_unknown_outcome_charges_once() {
     let world = World::start(acme::impatient()).await;
     // The daily sweep would find out what became of the charge before anybody switches anything.
-    let unswept = "update schedules set enabled = false where name = 'backfill_events' returning name";
-    assert_eq!(world.texts(unswept).await, ["backfill_events"]);
+    world.switch("backfill_events", Switch::Off).await;
     let clients = ["took", "lost"];
     acme::bill_in_vain(&world, &clients).await;
     for (client, kind) in [("took", "reset_after"), ("lost", "reset_before")] {

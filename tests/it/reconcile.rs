@@ -9,12 +9,15 @@ use std::{
 
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
-use tests::world::{CliOutput, Login, World, WorldOptions};
+use tests::world::{CliOutput, Login, Switch, World, WorldOptions};
 
 use crate::{
     acme,
     cast::{self, Payer},
 };
+
+/// Switched off, what Stripe told nobody stays so: it would bring that in ten minutes before the daily comparison.
+const BACKFILL: &str = "backfill_events";
 
 /// `quittance reconcile ARGS --json`, which must end with this exit code.
 async fn reconcile(world: &World, args: &[&str], code: i32) -> Value {
@@ -50,12 +53,6 @@ fn only<'r>(report: &'r Value, firm: &str) -> &'r Value {
     of_firm[0]
 }
 
-/// Writes at Stripe so far.
-async fn writes(world: &World) -> usize {
-    let calls = world.sim.requests().await.unwrap();
-    calls.iter().filter(|call| call["method"] != "GET").count()
-}
-
 /// As somebody with the keys to the database can: no trigger, no foreign key.
 async fn forge(world: &World, statements: &[String]) {
     let mut tx = world.db.begin().await.unwrap();
@@ -71,12 +68,6 @@ async fn forge(world: &World, statements: &[String]) {
         assert!(done.rows_affected() > 0, "changed nothing: {sql}");
     }
     tx.commit().await.unwrap();
-}
-
-/// What Stripe told nobody stays so: the backfill, ten minutes before the daily comparison, would bring it in.
-async fn without_backfill(world: &World) {
-    let off = "update schedules set enabled = false where name = 'backfill_events' returning name";
-    assert_eq!(world.texts(off).await.len(), 1);
 }
 
 /// A PaymentIntent that somebody makes and confirms at Stripe, beside us.
@@ -143,7 +134,7 @@ const CAST: [(&str, &[&str]); 16] = [
 async fn agreeing_world() -> (World, BTreeMap<&'static str, Payer>) {
     let world = World::start(WorldOptions::default()).await;
     acme::bill_by_hand_only(&world).await;
-    without_backfill(&world).await;
+    world.switch(BACKFILL, Switch::Off).await;
     let payers: BTreeMap<&str, Payer> = CAST.iter().map(|(name, _)| (*name, Payer::alone(name))).collect();
     for (name, script) in CAST {
         let payer = &payers[name];
@@ -224,7 +215,7 @@ async fn agreeing_world() -> (World, BTreeMap<&'static str, Payer>) {
 #[tokio::test]
 async fn b20_a_world_that_agrees_has_no_finding_and_looking_changes_nothing() {
     let (world, _) = agreeing_world().await;
-    let (state, calls) = (world.state_text().await, writes(&world).await);
+    let (state, calls) = (world.state_text().await, world.sim.writes().await);
     let audit = world.count("select count(*) from audit_events").await;
     let report = reconcile(&world, &[], 0).await;
     assert_eq!(
@@ -259,7 +250,7 @@ async fn b20_a_world_that_agrees_has_no_finding_and_looking_changes_nothing() {
     assert_ne!(refused.code, 0, "this login can write: {refused}");
 
     assert_eq!(world.state_text().await, state);
-    assert_eq!(writes(&world).await, calls, "something was written at Stripe");
+    assert_eq!(world.sim.writes().await, calls, "something was written at Stripe");
     assert_eq!(world.count("select count(*) from audit_events").await, audit);
 }
 
@@ -411,7 +402,7 @@ async fn b20_every_kind_of_drift_is_found_as_what_it_is_and_repaired_once() {
     world.settle().await;
     drift_in_the_database(&world).await;
 
-    let (state, calls) = (world.state_text().await, writes(&world).await);
+    let (state, calls) = (world.state_text().await, world.sim.writes().await);
     let report = reconcile(&world, &[], 3).await;
     assert_eq!(kinds(&report), wanted(|_| true), "{report:#}");
     for (firm, _, repairable) in DRIFT {
@@ -445,7 +436,7 @@ async fn b20_every_kind_of_drift_is_found_as_what_it_is_and_repaired_once() {
     };
     assert_eq!(ids(&again), ids(&report), "the same difference has the same id");
     assert_eq!(world.state_text().await, state);
-    assert_eq!(writes(&world).await, calls);
+    assert_eq!(world.sim.writes().await, calls);
 
     // A plan of something else is refused, and nothing is done.
     for stale in [clean["plan_hash"].as_str().unwrap(), &"0".repeat(64)] {
@@ -468,7 +459,7 @@ async fn b20_every_kind_of_drift_is_found_as_what_it_is_and_repaired_once() {
         "{repaired:#}"
     );
     assert_eq!(repaired["failed"], json!([]));
-    assert_eq!(writes(&world).await, calls, "a repair only reads at Stripe");
+    assert_eq!(world.sim.writes().await, calls, "a repair only reads at Stripe");
     let told = "select count(*) from audit_events where action = 'recon.repaired'";
     assert_eq!(world.count(told).await, i64::try_from(count).unwrap());
     let statuses = [
@@ -533,7 +524,7 @@ async fn b20_every_kind_of_drift_is_found_as_what_it_is_and_repaired_once() {
 #[tokio::test]
 async fn b20_two_repairs_at_a_time_are_one() {
     let world = World::start(WorldOptions::default()).await;
-    without_backfill(&world).await;
+    world.switch(BACKFILL, Switch::Off).await;
     let payer = Payer::alone("globex");
     cast::enter(&world, std::slice::from_ref(&payer), &[]).await;
     world.settle().await;
@@ -585,7 +576,7 @@ async fn daily_run(world: &World) {
 async fn b20_b23_the_daily_run_keeps_what_it_finds_tells_once_and_settles_it() {
     let world = World::start(WorldOptions::default()).await;
     acme::bill_by_hand_only(&world).await;
-    without_backfill(&world).await;
+    world.switch(BACKFILL, Switch::Off).await;
     let payer = Payer::alone("globex");
     cast::enter(&world, std::slice::from_ref(&payer), &[]).await;
     world.settle().await;
@@ -593,7 +584,7 @@ async fn b20_b23_the_daily_run_keeps_what_it_finds_tells_once_and_settles_it() {
     at_stripe(&world, "refunds", &payer, json!({ "amount": 3_000 })).await;
     world.advance("1h").await;
     world.settle().await;
-    let calls = writes(&world).await;
+    let calls = world.sim.writes().await;
     let open = "select count(*) from recon_findings where settled_at is null";
     let told = "select count(*) from audit_events where action = 'recon.finding'";
     let alerts = "select format('%s %s %s', alert_type, occurrences > 1, is_resolved) from alerts where dedupe_key = 'drift'";
@@ -626,7 +617,11 @@ async fn b20_b23_the_daily_run_keeps_what_it_finds_tells_once_and_settles_it() {
         (&check["ok"], &check["value"]),
         (&json!(false), &json!("1 in firm-globex"))
     );
-    assert_eq!(writes(&world).await, calls, "the daily run only reads at Stripe");
+    assert_eq!(
+        world.sim.writes().await,
+        calls,
+        "the daily run only reads at Stripe"
+    );
 
     // The event comes in after all; the next run does not find it any more.
     for event in world.sim.events().await.unwrap() {

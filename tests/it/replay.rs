@@ -2,13 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use serde_json::{Value, json};
-use tests::world::{World, WorldOptions};
+use tests::world::{Switch, World, WorldOptions};
 
 use crate::cast::{self, Payer};
-
-async fn tell(world: &World, path: &str, order: Value) -> Value {
-    world.sim.post(path, order).await.unwrap()
-}
 
 /// Clients who are declined and pay themselves; one gets a part back, one goes to its bank and loses.
 async fn a_story(world: &World) -> Vec<Payer> {
@@ -22,36 +18,29 @@ async fn a_story(world: &World) -> Vec<Payer> {
         .zip(["succeed", "card_velocity_exceeded", "succeed", "succeed"])
     {
         let path = format!("/payment_intents/{}/pay", payer.intent(world).await);
-        tell(
-            world,
-            &path,
-            json!({ "payment_method": payer.card, "outcome": outcome }),
-        )
-        .await;
+        world
+            .sim
+            .tell(&path, json!({ "payment_method": payer.card, "outcome": outcome }))
+            .await;
     }
     let back = json!({ "payment_intent": payers[2].intent(world).await, "amount": 2_500 });
-    tell(world, "/refunds", back).await;
+    world.sim.tell("/refunds", back).await;
     let order = json!({ "payment_intent": payers[3].intent(world).await, "kind": "chargeback" });
-    let dispute = tell(world, "/disputes", order).await;
+    let dispute = world.sim.tell("/disputes", order).await;
     let path = format!("/disputes/{}", dispute["id"].as_str().unwrap());
     for action in ["under_review", "lose"] {
-        tell(world, &path, json!({ "action": action })).await;
+        world.sim.tell(&path, json!({ "action": action })).await;
     }
     world.settle().await;
     payers
 }
 
-/// POSTs that Stripe has been sent by us.
-async fn writes(world: &World) -> usize {
-    let calls = world.sim.requests().await.unwrap();
-    calls.iter().filter(|call| call["method"] == "POST").count()
-}
-
 #[tokio::test]
 async fn p2_replay_of_every_event_of_a_finished_story_changes_nothing() {
     let world = World::start(WorldOptions::default()).await;
+    world.to_noon().await;
     a_story(&world).await;
-    let (before, asked) = (world.state_text().await, writes(&world).await);
+    let (before, asked) = (world.state_text().await, world.sim.writes().await);
     let audit = "select count(*) from audit_events where action <> 'event.replayed'";
     let told = world.count(audit).await;
     let events = world.count("select count(*) from stripe_events").await;
@@ -82,7 +71,7 @@ async fn p2_replay_of_every_event_of_a_finished_story_changes_nothing() {
     assert_eq!(world.state_text().await, before);
     assert_eq!(world.texts(ends).await, ended);
     assert_eq!(world.count(audit).await, told);
-    assert_eq!(writes(&world).await, asked);
+    assert_eq!(world.sim.writes().await, asked);
     // Who asked and why is on record, once for everybody and once per firm.
     assert_eq!(
         world
@@ -108,17 +97,14 @@ async fn p2_replay_of_every_event_of_a_finished_story_changes_nothing() {
 async fn a_parked_event_is_healed_by_replay_once_its_cause_is_gone() {
     let world = World::start(WorldOptions::default()).await;
     // The daily backfill would find the dispute by itself: here a person does.
-    sqlx::query("update schedules set enabled = false where name = 'backfill_events'")
-        .execute(&world.db)
-        .await
-        .unwrap();
+    world.switch("backfill_events", Switch::Off).await;
     let payers = [Payer::alone("contests")];
     cast::enter(&world, &payers, &["succeed"]).await;
     world.settle().await;
     let behind = json!({ "method": "GET", "path": "/v1/disputes/*", "kind": "404", "times": 1_000_000 });
     world.sim.fault(behind).await.unwrap();
     let order = json!({ "payment_intent": payers[0].intent(&world).await, "kind": "chargeback" });
-    tell(&world, "/disputes", order).await;
+    world.sim.tell("/disputes", order).await;
     world.settle().await;
     for _ in 0..4 {
         world.advance("1d").await;
@@ -245,6 +231,9 @@ async fn played_into(world: &World, url: &str, disorder: &[&str]) -> Value {
 #[tokio::test]
 async fn p2_b02_a_history_in_any_disorder_with_doubles_and_gaps_ends_in_one_state() {
     let world = World::start(WorldOptions::default()).await;
+    // Nothing but the webhooks tells what happened, at whatever hour.
+    world.switch("backfill_events", Switch::Off).await;
+    world.to_noon().await;
     world
         .sim
         .webhooks(json!({ "paused": true, "double": true }))

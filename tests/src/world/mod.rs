@@ -28,6 +28,7 @@ mod postgres;
 mod processes;
 mod program;
 mod redis;
+mod schedules;
 mod settle;
 mod sim;
 mod start;
@@ -45,6 +46,7 @@ pub use self::{
     postgres::{Database, Login, SERVER_VARIABLE, Server},
     program::{Program, Signal, free_port},
     redis::Redis,
+    schedules::{RHYTHMS, Switch},
     sim::Sim,
     start::World,
     supervised::Supervised,

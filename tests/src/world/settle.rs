@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     error::{Error, Result},
+    schedules,
     sim::Sim,
 };
 
@@ -21,20 +22,6 @@ const OPEN_WORK: &str = "
     select 'event ' || type || ' ' || stripe_event_id from stripe_events where state = 'pending'
     union all
     select 'schedule ' || schedule || ' due ' || due_at from schedule_occurrences where state = 'due'";
-
-/// Ticks that no scheduler has looked at yet; each schedule by its own rhythm.
-const TICKS_LEFT: &str = "
-    select 'schedule ' || s.name || ' looked at until ' || s.watermark_at
-      from schedules s
-      join (values ('generate_package_invoices', interval '1 hour', interval '0'),
-                   ('process_recurring_charges', interval '1 day', interval '3 hours'),
-                   ('sweep_due_charges', interval '10 minutes', interval '0'),
-                   ('seal_audit', interval '10 minutes', interval '0'),
-                   ('expire_credit', interval '1 hour', interval '15 minutes'),
-                   ('backfill_events', interval '1 day', interval '4 hours 20 minutes'),
-                   ('reconcile', interval '1 day', interval '4 hours 30 minutes'),
-                   ('prune', interval '1 hour', interval '30 minutes')) r (name, every, shift) on r.name = s.name
-     where s.watermark_at < date_bin(r.every, app.now(), timestamptz '2020-01-01 00:00Z' + r.shift)";
 
 /// Between two looks: a tenth of what was waited so far, within these. A story that rests soon hardly waits for the look that
 /// finds it so; one that works for long is not held up by being looked at.
@@ -54,7 +41,7 @@ pub(super) enum Schedules {
 pub(super) async fn settle(pool: &PgPool, sim: &Sim, schedules: Schedules, limit: Duration) -> Result<()> {
     let open_work = match schedules {
         Schedules::AsTheyAre => OPEN_WORK.to_owned(),
-        Schedules::CaughtUp => format!("{OPEN_WORK} union all {TICKS_LEFT}"),
+        Schedules::CaughtUp => format!("{OPEN_WORK} union all {}", schedules::ticks_left()),
     };
     let begun = Instant::now();
     let mut near = true;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::error::{Error, Result};
+use super::error::{Error, Result, must};
 
 /// A client of one running `stripe-sim`.
 #[derive(Clone, Debug)]
@@ -164,6 +164,23 @@ impl Sim {
     /// As [`Sim::call`].
     pub async fn resume_webhooks(&self) -> Result<()> {
         self.webhooks(json!({ "paused": false })).await
+    }
+
+    /// What happens at Stripe besides: `POST /_sim{path}`, which must not be refused.
+    ///
+    /// # Panics
+    /// When it is.
+    pub async fn tell(&self, path: &str, order: Value) -> Value {
+        must("the simulator does as told", self.post(path, order).await)
+    }
+
+    /// How many API calls wrote something, or tried to.
+    ///
+    /// # Panics
+    /// When the simulator does not answer.
+    pub async fn writes(&self) -> usize {
+        let calls = must("the simulator tells its calls", self.requests().await);
+        calls.iter().filter(|call| call["method"] != "GET").count()
     }
 
     /// The simulator's books: captured, refunded, disputed.
