@@ -289,3 +289,111 @@ async fn what_is_older_than_stripes_list_of_events_is_found_by_its_object() {
     }
     world.settle().await;
 }
+
+/// What another program charges on the same account: nothing to us but pages to read.
+async fn foreign_charges(world: &World, count: usize) {
+    for _ in 0..count {
+        let form = "amount=1000&currency=usd&customer=cus_foreign&payment_method=pm_foreign&confirm=true";
+        let answer = reqwest::Client::new()
+            .post(format!("{}/v1/payment_intents", world.sim.base()))
+            .bearer_auth("sk_test_other")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .await
+            .unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+}
+
+/// Two hundred and seventy charges in three batches, an hour apart, and a backfill that dies when it has read one page of three.
+#[tokio::test]
+async fn backfill_of_a_long_list_goes_on_with_the_page_at_which_it_was_broken_off() {
+    let mut world = World::start(WorldOptions {
+        lease_secs: 5,
+        ..WorldOptions::default()
+    })
+    .await;
+    world.switch(DAILY, Switch::Off).await;
+    lose_webhooks(&world, true).await;
+    for _ in 0..3 {
+        foreign_charges(&world, 90).await;
+        advance(&world, "1h").await;
+    }
+    advance(&world, "1h").await;
+    let hold = json!({ "method": "GET", "path": "/v1/charges", "kind": "hold_before", "nth": 2 });
+    world.sim.fault(hold).await.unwrap();
+    world
+        .json(&["events", "backfill", "--since", "1d", "--no-wait"])
+        .await;
+    world.until_held(1).await;
+    let pass =
+        "select count(*) from backfill_passes p join jobs j on j.id = p.of_job where p.list = 'charges'";
+    assert_eq!(
+        world.count(pass).await,
+        1,
+        "how far it came is noted, for its job"
+    );
+    world.kill9(0).await;
+    world.sim.heal().await.unwrap();
+    world.sim.release().await.unwrap();
+    world.add_worker().await;
+    let done = "select count(*) from jobs where kind = 'backfill_events' and state = 'completed'";
+    world.until(done, 1, PATIENCE).await;
+    let of_charges = |what: &str| {
+        format!(
+            "select (result -> 'objects' -> 'charges' ->> '{what}')::bigint from jobs where kind = 'backfill_events'"
+        )
+    };
+    // The newest ninety were read before, and ten of the second batch: but for those of the same second they are not read again.
+    let listed = world.count(&of_charges("listed")).await;
+    assert!((170..=180).contains(&listed), "{listed} of 270");
+    assert_eq!(world.count("select count(*) from backfill_passes").await, 0);
+    assert_eq!(
+        world
+            .count(
+                "select count(*) from stripe_events where via = 'backfill' and type = 'sweep.charge'"
+            )
+            .await,
+        0,
+        "nothing of it was ours"
+    );
+    // What was due to be read anyway is read from its beginning, as the pass above was its command's alone.
+    let whole = world.json(&["events", "backfill"]).await;
+    assert_eq!(whole["objects"]["charges"]["listed"], 270, "{whole}");
+    world.settle_within(MANY_JOBS).await;
+}
+
+/// Payments that Stripe works on: the books say the same, so there is nothing to look at. One of them has come to its end unheard.
+#[tokio::test]
+async fn backfill_of_open_intents_puts_down_those_that_tell_more_than_the_books() {
+    let world = World::start(WorldOptions::default()).await;
+    let works = Payer::crowd("works", 104);
+    cast::enter(&world, &works, &["processing"]).await;
+    world.settle_within(MANY_JOBS).await;
+    world.switch(DAILY, Switch::Off).await;
+    lose_webhooks(&world, true).await;
+    let (last, path) = (
+        &works[103],
+        format!("/payment_intents/{}/settle", works[103].intent(&world).await),
+    );
+    world.sim.tell(&path, json!({ "outcome": "succeed" })).await;
+    // Past the age from which an attempt is looked at, and before the lookups of what is being processed.
+    advance(&world, "20m").await;
+    assert_eq!(last.status(&world).await, "processing");
+    // What Stripe has an event of is not looked for among these: this event is older.
+    let found = world.json(&["events", "backfill", "--since", "5m"]).await;
+    let intents = &found["objects"]["payment_intents"];
+    assert_eq!(
+        intents["listed"], 104,
+        "all of them, not only the oldest: {found}"
+    );
+    assert_eq!(intents["pages"], 2, "{found}");
+    assert_eq!(intents["new"], 1, "{found}");
+    world.settle_within(MANY_JOBS).await;
+    assert_eq!(last.status(&world).await, "paid");
+    assert_eq!(
+        world.count(INBOX).await,
+        1 + found["events"]["new"].as_i64().unwrap()
+    );
+}

@@ -3,8 +3,13 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-use super::error::Result;
+use super::error::{Error, Result};
+use crate::{
+    domain::collection::AttemptState,
+    ids::{AttemptId, JobId},
+};
 
 /// A list of Stripe's that is read from where the last run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +22,8 @@ pub enum ReadList {
     Refunds,
     /// Disputes.
     Disputes,
+    /// Intents of attempts without an end: a list of ours, whose intents are read one by one.
+    PaymentIntents,
 }
 
 impl ReadList {
@@ -28,6 +35,7 @@ impl ReadList {
             ReadList::Charges => "charges",
             ReadList::Refunds => "refunds",
             ReadList::Disputes => "disputes",
+            ReadList::PaymentIntents => "payment_intents",
         }
     }
 }
@@ -116,22 +124,140 @@ pub async fn disputes_to_look_at(conn: &mut PgConnection, seen: &Value) -> Resul
     .await?)
 }
 
-/// PaymentIntents with an attempt whose end is not known, made or sent before this time; the oldest first.
+/// A PaymentIntent with an attempt whose end is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenIntent {
+    /// `pi_…`
+    pub id: String,
+    /// Where the attempt stands, by our books.
+    pub state: AttemptState,
+    /// When it was made or sent.
+    pub since: DateTime<Utc>,
+    /// The attempt: the next page begins after it.
+    pub attempt: AttemptId,
+}
+
+/// PaymentIntents with an attempt whose end is not known, made or sent before this time; the oldest first, `most` of them
+/// after the attempt that `after` names.
 ///
 /// # Errors
 /// When the database is away.
 pub async fn open_intents(
     conn: &mut PgConnection,
     sent_before: DateTime<Utc>,
+    after: Option<(DateTime<Utc>, AttemptId)>,
     most: i32,
-) -> Result<Vec<String>> {
-    Ok(sqlx::query_scalar!(
-        r#"select id as "id!" from app.open_intents($1, $2) as id"#,
+) -> Result<Vec<OpenIntent>> {
+    sqlx::query!(
+        r#"select intent as "intent!", state as "state!", since as "since!", attempt_id as "attempt!"
+             from app.open_intents_after($1, $2, $3, $4)"#,
         sent_before,
+        after.map(|(since, _)| since),
+        after.map(|(_, attempt)| attempt.0),
         most
     )
     .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(|row| {
+        Ok(OpenIntent {
+            id: row.intent,
+            state: row.state.parse().map_err(Error::corrupt)?,
+            since: row.since,
+            attempt: AttemptId(row.attempt),
+        })
+    })
+    .collect()
+}
+
+/// One reading of a list, from its first page to its end, by however many runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Its name. Nobody else's, so that a run that was overtaken changes nothing of the pass after it.
+    pub id: Uuid,
+    /// What was created from then on is read.
+    pub from: DateTime<Utc>,
+    /// What was created before then is read. It does not move while the pass lasts: what is newer is the next one's.
+    pub before: DateTime<Utc>,
+    /// The newest that was seen.
+    pub newest: Option<DateTime<Utc>>,
+    /// How far it has come; nowhere yet where there is none.
+    pub reached: Option<DateTime<Utc>>,
+}
+
+impl Pass {
+    /// A pass that has read nothing yet.
+    #[must_use]
+    pub fn new(from: DateTime<Utc>, before: DateTime<Utc>) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            from,
+            before,
+            newest: None,
+            reached: None,
+        }
+    }
+}
+
+/// The pass over this list that has not ended yet; where there is none, `new` begins. `of_job` goes on alone with its passes;
+/// those of nobody are everybody's.
+///
+/// # Errors
+/// When the database is away.
+pub async fn take_up_pass(
+    conn: &mut PgConnection,
+    list: ReadList,
+    of_job: Option<JobId>,
+    new: &Pass,
+) -> Result<Pass> {
+    let of_job = of_job.map_or(Uuid::nil(), |job| job.0);
+    sqlx::query!(
+        "insert into backfill_passes (list, of_job, pass, from_at, before_at, updated_at)
+         values ($1, $2, $3, $4, $5, app.now()) on conflict (list, of_job) do nothing",
+        list.as_str(),
+        of_job,
+        new.id,
+        new.from,
+        new.before
+    )
+    .execute(&mut *conn)
+    .await?;
+    Ok(sqlx::query_as!(
+        Pass,
+        r#"select pass as id, from_at as "from", before_at as before, newest_at as newest, reached_at as reached
+             from backfill_passes where list = $1 and of_job = $2"#,
+        list.as_str(),
+        of_job
+    )
+    .fetch_one(conn)
     .await?)
+}
+
+/// Notes how far a pass has come.
+///
+/// # Errors
+/// When the database is away.
+pub async fn save_pass(conn: &mut PgConnection, pass: &Pass) -> Result<()> {
+    sqlx::query!(
+        "update backfill_passes set newest_at = $2, reached_at = $3, updated_at = app.now() where pass = $1",
+        pass.id,
+        pass.newest,
+        pass.reached
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Forgets a pass that has come to its end.
+///
+/// # Errors
+/// When the database is away.
+pub async fn end_pass(conn: &mut PgConnection, pass: &Pass) -> Result<()> {
+    sqlx::query!("delete from backfill_passes where pass = $1", pass.id)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Since when the oldest of what may still change at Stripe has been open.

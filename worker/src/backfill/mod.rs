@@ -6,7 +6,7 @@
 //! same job processes all of it, and a later delivery of an event that was found here is a duplicate.
 //!
 //! Both go on from where the last run ended, with an overlap, and may be broken off anywhere: what was put down is there,
-//! and the rest is read again.
+//! and the next run reads the rest: how far one has come is noted after every day of events and every page of objects.
 mod events;
 mod objects;
 
@@ -16,7 +16,7 @@ use shared::{
     domain::event::Event,
     store::{
         Db, Tx,
-        backfill::{self, ReadList},
+        backfill::{self, Pass, ReadList},
         inbox_insert::{self, Via},
     },
 };
@@ -96,6 +96,45 @@ impl Sink<'_> {
                 Ok(new)
             }
         }
+    }
+
+    /// The pass over this list that an earlier run has left unfinished, or a new one. `since` when a person named the time:
+    /// then it is that command's alone.
+    async fn pass(
+        self,
+        db: &Db,
+        list: ReadList,
+        since: Option<DateTime<Utc>>,
+        new: Pass,
+    ) -> Result<Pass, JobError> {
+        let Sink::Claimed(claim) = self else {
+            return Ok(new);
+        };
+        let mut tx = self.begin(db).await?;
+        let of_job = since.map(|_| claim.job.id);
+        let pass = backfill::take_up_pass(&mut tx, list, of_job, &new).await?;
+        tx.commit().await?;
+        Ok(pass)
+    }
+
+    /// Notes how far a pass has come.
+    async fn reached(self, db: &Db, pass: &Pass) -> Result<(), JobError> {
+        if let Sink::Claimed(_) = self {
+            let mut tx = self.begin(db).await?;
+            backfill::save_pass(&mut tx, pass).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends a pass.
+    async fn end(self, db: &Db, pass: &Pass) -> Result<(), JobError> {
+        if let Sink::Claimed(_) = self {
+            let mut tx = self.begin(db).await?;
+            backfill::end_pass(&mut tx, pass).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     /// Notes that a list was read from `from` to `until`. Where a part before `from` was never read, there is nothing to

@@ -3,6 +3,9 @@
 //! Each that the books do not show as it is becomes an event of ours in the inbox (`sweep.charge` …), by which the usual job
 //! fetches and applies it. The event's id holds what was seen: the same thing seen again is the same event, so a difference
 //! that cannot be mended is not put down every day.
+//!
+//! A list is read in passes, from its newest object to its oldest. How far a pass has come is noted with every page, so that
+//! an account with more objects than a run has time for is read by several of them.
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,9 +14,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use shared::{
     clock::real_now,
-    domain::{event::Event, refund::RefundState},
-    store::backfill::{self, ReadList},
+    domain::{collection::IntentStatus, event::Event, refund::RefundState},
+    ids::AttemptId,
+    store::backfill::{self, OpenIntent, Pass, ReadList},
 };
+use uuid::Uuid;
 
 use super::{Found, Sink, by_stripes_clock, days};
 use crate::{
@@ -42,8 +47,14 @@ const LOST_AFTER: TimeDelta = match TimeDelta::try_minutes(15) {
     Some(delta) => delta,
     None => TimeDelta::MAX,
 };
-/// Intents that are looked at one by one; the next run takes the rest.
-const MOST_INTENTS: i32 = 1_000;
+/// Intents whose ids are read at a time; each is then asked for by itself.
+const INTENTS_PAGE: i32 = 100;
+/// A pass that an earlier run has left unfinished is followed by a new one when it leaves out this much; else tomorrow's run
+/// is early enough.
+const STALE: TimeDelta = match TimeDelta::try_hours(12) {
+    Some(delta) => delta,
+    None => TimeDelta::MAX,
+};
 
 /// What each sweep found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -92,12 +103,12 @@ pub async fn objects(cx: &Context, sink: Sink<'_>, since: Option<DateTime<Utc>>)
     let disputes_from = due_from(ReadList::Disputes, DISPUTES_AGAIN, open.dispute).await?;
     tx.rollback().await?;
     let reach = |due_from| Reach {
-        from: since.unwrap_or(due_from),
+        since,
         due_from,
         before: business_now - FRESH,
     };
     Ok(Swept {
-        payment_intents: intents(cx, sink, business_now).await?,
+        payment_intents: intents(cx, sink, since, business_now).await?,
         charges: sweep(cx, sink, Kind::Charge, reach(charges_from)).await?,
         refunds: sweep(cx, sink, Kind::Refund, reach(refunds_from)).await?,
         disputes: sweep(cx, sink, Kind::Dispute, reach(disputes_from)).await?,
@@ -107,8 +118,9 @@ pub async fn objects(cx: &Context, sink: Sink<'_>, since: Option<DateTime<Utc>>)
 /// Which part of a list is read.
 #[derive(Clone, Copy)]
 struct Reach {
-    from: DateTime<Utc>,
-    /// From where on it had to be read, so that nothing is left out.
+    /// From when on, where a person says so.
+    since: Option<DateTime<Utc>>,
+    /// From where on it has to be read, so that nothing is left out.
     due_from: DateTime<Utc>,
     before: DateTime<Utc>,
 }
@@ -184,19 +196,50 @@ impl Kind {
     }
 }
 
-/// Reads one list and puts down what the books do not show as it is.
+/// Reads one list and puts down what the books do not show as it is: first what an earlier run has left of it.
 async fn sweep(cx: &Context, sink: Sink<'_>, kind: Kind, reach: Reach) -> Result<Found, JobError> {
-    let mut found = Found::from(reach.from);
-    let (name, list) = kind.list();
-    let list = list.created_from(reach.from).created_before(reach.before);
-    let mut newest = reach.from;
-    let mut pages = cx.stripe.pages::<Raw>(list);
+    let (name, _) = kind.list();
+    let mut found = Found::default();
+    loop {
+        let new = Pass::new(reach.since.unwrap_or(reach.due_from), reach.before);
+        let pass = sink.pass(&cx.db, name, reach.since, new).await?;
+        found.from = found.from.or(Some(pass.from));
+        let is_stale = pass.before < reach.before - STALE;
+        let pass = read(cx, sink, kind, pass, &mut found).await?;
+        let until = pass.newest.unwrap_or(pass.from);
+        sink.note(&cx.db, name, (pass.from, until), reach.due_from)
+            .await?;
+        sink.end(&cx.db, &pass).await?;
+        if !is_stale {
+            return Ok(found);
+        }
+    }
+}
+
+/// Reads what is left of a pass.
+async fn read(
+    cx: &Context,
+    sink: Sink<'_>,
+    kind: Kind,
+    mut pass: Pass,
+    found: &mut Found,
+) -> Result<Pass, JobError> {
+    let (_, list) = kind.list();
+    // Stripe counts whole seconds: the one that was reached may have had more than was read of it.
+    let before = pass
+        .reached
+        .map_or(pass.before, |reached| reached + TimeDelta::seconds(1));
+    let mut pages = cx
+        .stripe
+        .pages::<Raw>(list.created_from(pass.from).created_before(before));
     while let Some(page) = pages.next().await? {
         found.pages += 1;
         found.listed += u64::try_from(page.len()).unwrap_or(u64::MAX);
         let mut compared = Vec::with_capacity(page.len());
         for Raw(object) in &page {
-            newest = created(object).map_or(newest, |at| newest.max(at));
+            let at = created(object);
+            pass.newest = pass.newest.max(at);
+            pass.reached = at.or(pass.reached);
             let one = kind
                 .compared(object)
                 .map_err(|fault| JobError::fail(format!("{} cannot be read: {fault}", kind.event_type())))?;
@@ -213,10 +256,9 @@ async fn sweep(cx: &Context, sink: Sink<'_>, kind: Kind, reach: Reach) -> Result
             .map(|(one, object)| swept(cx, kind.event_type(), object, &one.fingerprint))
             .collect::<Result<Vec<Event>, JobError>>()?;
         found.add(sink.take(&cx.db, &events).await?);
+        sink.reached(&cx.db, &pass).await?;
     }
-    sink.note(&cx.db, name, (reach.from, newest), reach.due_from)
-        .await?;
-    Ok(found)
+    Ok(pass)
 }
 
 async fn differing(
@@ -236,28 +278,56 @@ async fn differing(
     })
 }
 
-/// Reads the intents of attempts whose end nobody has told us. They are few, and each that has changed since is put down.
-async fn intents(cx: &Context, sink: Sink<'_>, now: DateTime<Utc>) -> Result<Found, JobError> {
-    let mut conn = cx.db.pool().acquire().await?;
-    let ids = backfill::open_intents(&mut conn, now - LOST_AFTER, MOST_INTENTS).await?;
-    drop(conn);
+/// Asks for the intents of all attempts whose end nobody has told us, the oldest first. Put down is each that tells more than
+/// the books, or whose attempt should have had its answer by now.
+async fn intents(
+    cx: &Context,
+    sink: Sink<'_>,
+    since: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Result<Found, JobError> {
+    let list = ReadList::PaymentIntents;
+    let new = Pass::new(DateTime::UNIX_EPOCH, now - LOST_AFTER);
+    let mut pass = sink.pass(&cx.db, list, since, new).await?;
     let mut found = Found::default();
-    for id in ids {
-        found.listed += 1;
-        let intent = match cx.stripe.payment_intent(&id).await {
-            Ok(intent) => intent,
-            // Its lookup goes on by itself, and tells.
-            Err(stripe::Error::NotFound { .. }) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let charge = intent.latest_charge.as_ref().map(|charge| charge.id.as_str());
-        let object = json!({"id": intent.id, "object": "payment_intent", "status": intent.status,
-                            "customer": intent.customer, "latest_charge": charge});
-        let fingerprint = format!("{}|{}", intent.status, charge.unwrap_or_default());
-        let event = swept(cx, "sweep.payment_intent", &object, &fingerprint)?;
-        found.add(sink.take(&cx.db, &[event]).await?);
+    // Where an earlier run has stopped, its last one is asked for again.
+    let mut after = pass.reached.map(|reached| (reached, AttemptId(Uuid::nil())));
+    loop {
+        let mut conn = cx.db.pool().acquire().await?;
+        let page = backfill::open_intents(&mut conn, pass.before, after, INTENTS_PAGE).await?;
+        drop(conn);
+        let Some(last) = page.last() else { break };
+        after = Some((last.since, last.attempt));
+        pass.reached = Some(last.since);
+        found.pages += 1;
+        let mut events = Vec::new();
+        for open in &page {
+            found.listed += 1;
+            events.extend(told_by(cx, open).await?);
+        }
+        found.add(sink.take(&cx.db, &events).await?);
+        sink.reached(&cx.db, &pass).await?;
     }
+    sink.end(&cx.db, &pass).await?;
     Ok(found)
+}
+
+/// The event of an intent that tells more than the books.
+async fn told_by(cx: &Context, open: &OpenIntent) -> Result<Option<Event>, JobError> {
+    let intent = match cx.stripe.payment_intent(&open.id).await {
+        Ok(intent) => intent,
+        // Its lookup goes on by itself, and tells.
+        Err(stripe::Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if open.state.is_told_by(&IntentStatus::from(intent.status.as_str())) {
+        return Ok(None);
+    }
+    let charge = intent.latest_charge.as_ref().map(|charge| charge.id.as_str());
+    let object = json!({"id": intent.id, "object": "payment_intent", "status": intent.status,
+                        "customer": intent.customer, "latest_charge": charge});
+    let fingerprint = format!("{}|{}", intent.status, charge.unwrap_or_default());
+    swept(cx, "sweep.payment_intent", &object, &fingerprint).map(Some)
 }
 
 /// The event of ours that says: look at this object.

@@ -1,7 +1,7 @@
 //! Finds what Stripe told nobody: events that never came, and objects that the books do not show as they are.
 //! Trigger: schedule `backfill_events`, daily; `quittance events backfill`.   Effect: rows of the inbox with their jobs; Stripe is read.
-//! Idempotent: an event is in the inbox once, by its id; how far a list was read is noted once its end is reached.
-//! Gives up: after 10 attempts; the next day reads again from where the last complete run ended.
+//! Idempotent: an event is in the inbox once, by its id; how far a list was read is noted as it is read.
+//! Gives up: after 10 attempts; the next day goes on from there.
 
 use std::time::Duration;
 

@@ -123,6 +123,19 @@ impl AttemptState {
     }
 }
 
+impl AttemptState {
+    /// An intent with this status tells nothing new of an attempt that stands here: both wait for the same. An attempt that
+    /// was made or sent waits for nothing but its answer, so every status tells something of it.
+    #[must_use]
+    pub fn is_told_by(self, status: &IntentStatus) -> bool {
+        matches!(
+            (self, status),
+            (Self::Processing, IntentStatus::Processing)
+                | (Self::ActionRequired, IntentStatus::RequiresAction)
+        )
+    }
+}
+
 impl Trigger {
     /// Whether the attempt is a step of the retry policy (A-11: manual, portal and technical ones are not).
     #[must_use]

@@ -38,6 +38,33 @@ fn s2_a_payment_is_recorded_when_money_came_and_not_before() {
 }
 
 #[test]
+fn an_intent_that_waits_for_the_same_as_its_attempt_tells_nothing_new_and_every_other_does() {
+    let told = |state: AttemptState, status: &str| state.is_told_by(&IntentStatus::from(status));
+    assert!(told(AttemptState::Processing, "processing"));
+    assert!(told(AttemptState::ActionRequired, "requires_action"));
+    for state in AttemptState::ALL.iter().copied().filter(|state| state.is_open()) {
+        for status in [
+            "requires_payment_method",
+            "requires_confirmation",
+            "succeeded",
+            "canceled",
+            "novel",
+        ] {
+            assert!(!told(state, status), "{state:?} {status}");
+        }
+    }
+    // What was sent should have had its answer: whatever its intent says now is news.
+    for state in [AttemptState::Created, AttemptState::Sent, AttemptState::Unknown] {
+        assert!(
+            !told(state, "processing") && !told(state, "requires_action"),
+            "{state:?}"
+        );
+    }
+    assert!(!told(AttemptState::Processing, "requires_action"));
+    assert!(!told(AttemptState::ActionRequired, "processing"));
+}
+
+#[test]
 fn b02_the_answer_and_the_webhook_of_one_payment_record_it_once_in_either_order() {
     for sources in [
         [Source::Response, Source::Event],

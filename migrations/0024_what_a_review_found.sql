@@ -1,0 +1,32 @@
+-- What a review found: work that begins anew instead of going on, and changes that are not whole.
+
+-- A pass over one list of Stripe's that has not come to its end. The next run, or the next attempt of the command's job, goes
+-- on with it; a big account may take several.
+create table backfill_passes (
+  list text not null,                                       -- charges, refunds, disputes, payment_intents
+  of_job uuid not null,                                     -- the command's job; zeros: the daily pass, which any run goes on with
+  pass uuid not null,
+  from_at timestamptz not null,                             -- what was created from then on is read (Stripe's clock) …
+  before_at timestamptz not null,                           -- … and before then, which does not move while the pass lasts
+  newest_at timestamptz,                                    -- the newest that was seen
+  reached_at timestamptz,                                   -- lists are read from new to old, as far as this; intents from old to new
+  updated_at timestamptz not null,                          -- business clock
+  primary key (list, of_job)
+);
+grant select on backfill_passes to quittance_worker, quittance_readonly;
+grant insert, update, delete on backfill_passes to quittance_worker;
+
+-- Intents with an attempt whose end is not known, made or sent before `sent_before`, the oldest first, page by page: those
+-- after the attempt (`after_at`, `after_id`). With what we know of it.
+create function app.open_intents_after(sent_before timestamptz, after_at timestamptz, after_id uuid, most int)
+  returns table (intent text, state text, since timestamptz, attempt_id uuid)
+  language sql stable security definer set search_path = public, pg_temp as
+$$ select c.stripe_payment_intent_id, a.state, coalesce(a.sent_at, a.created_at), a.id from payment_attempts a
+     join collection_cycles c on c.firm_id = a.firm_id and c.id = a.cycle_id
+    where a.state in ('created', 'sent', 'processing', 'action_required', 'unknown')
+      and coalesce(a.sent_at, a.created_at) < sent_before and c.stripe_payment_intent_id is not null
+      and (after_at is null or (coalesce(a.sent_at, a.created_at), a.id) > (after_at, after_id))
+    order by coalesce(a.sent_at, a.created_at), a.id limit most $$;
+alter function app.open_intents_after(timestamptz, timestamptz, uuid, int) owner to quittance_scan;
+revoke execute on function app.open_intents_after(timestamptz, timestamptz, uuid, int) from public;
+grant execute on function app.open_intents_after(timestamptz, timestamptz, uuid, int) to quittance_worker;
