@@ -397,6 +397,100 @@ async fn a11_a_charge_by_hand_does_not_begin_a_ladder_again_that_was_taken_over(
     acme::assert_books_agree(&world).await;
 }
 
+/// A-11: a charge by hand is no step. Before the invoice is due, not even the first one is used up by it, nor do the days
+/// count from it; neither when autopay is switched off and on meanwhile.
+#[tokio::test]
+async fn a11_a_charge_by_hand_before_the_due_date_leaves_the_whole_ladder() {
+    let world = World::start(WorldOptions::default()).await;
+    acme::open_accounts(&world, &[("early", &["insufficient_funds", "..."])]).await;
+    let due = world
+        .texts("select ((app.now() at time zone 'UTC')::date + 10)::text")
+        .await;
+    let mut document = acme::document(&["early"]);
+    document["engagements"] = json!([{
+        "external_id": "early-work", "client": "early", "pricing_mode": "hourly", "currency": "usd",
+        "hourly_rate": "100", "starts_on": "2020-01-01", "charge_timing": "on_due", "signed": true,
+    }]);
+    document["invoices"] = json!([{
+        "external_id": "early-1", "client": "early", "engagement": "early-work", "currency": "usd",
+        "issue_date": "2020-01-01", "due_date": due[0], "autopay_opt_in": true,
+        "lines": [{ "kind": "hourly", "amount": "100.00" }],
+    }]);
+    world.import(&document).await;
+    let next = "select next_step || ' ' || next_trigger || ' ' || (next_attempt_at at time zone 'UTC')::date
+                  from collection_cycles order by seq desc limit 1";
+    let first = [format!("0 auto {}", due[0])];
+    for tried in ["manual 0 declined", "manual 0 declined, manual 0 declined"] {
+        let charged = world.json(&["invoice", "charge", "early-1", "--yes"]).await;
+        assert_eq!(charged["state"], "declined", "{charged}");
+        world.settle().await;
+        acme::assert_outcomes(&world, &[("early", &format!("sent scheduled: {tried}"))]).await;
+        assert_eq!(world.texts(next).await, first);
+        acme::switch_autopay(&world, "early", Autopay::Off).await;
+        world.settle().await;
+        acme::switch_autopay(&world, "early", Autopay::On).await;
+        world.settle().await;
+        assert_eq!(world.texts(next).await, first);
+    }
+    acme::go_to(&world, &format!("('{}'::timestamp at time zone 'UTC')", due[0])).await;
+    let tried = "manual 0 declined, manual 0 declined, auto 0 declined";
+    acme::assert_outcomes(&world, &[("early", &format!("failed retry_wait: {tried}"))]).await;
+    for after in [3, 7, 14, 30] {
+        let first = "select max(first_failed_at) from collection_cycles";
+        acme::go_to(&world, &format!("({first}) + interval '{after} days'")).await;
+    }
+    let end = format!("failed exhausted: {tried}, retry 1 declined, retry 2 declined, retry 3 declined");
+    acme::assert_outcomes(&world, &[("early", &end)]).await;
+    acme::assert_books_agree(&world).await;
+}
+
+/// B-24: a card that was refused for good and is renewed while nothing is collected, as an operator writes down or as the
+/// network tells, is another card for whoever collects next. One that is as it was is not.
+#[tokio::test]
+async fn b24_a_card_renewed_while_autopay_was_off_is_tried_once_when_it_is_on_again() {
+    let world = World::start(WorldOptions::default()).await;
+    let clients = ["asked", "told", "same"];
+    acme::open_alike(&world, &clients, &["expired_card", "succeed"]).await;
+    acme::bill(&world, &clients, "usd", "1000.00").await;
+    world.settle().await;
+    for client in clients {
+        acme::switch_autopay(&world, client, Autopay::Off).await;
+    }
+    world.settle().await;
+    let renewed = json!({ "id": "pm_asked", "customer": "cus_asked", "exp_month": 12, "exp_year": 2040 });
+    world.sim.post("/payment_methods", renewed).await.unwrap();
+    let update = json!({ "exp_month": 12, "exp_year": 2040 });
+    world
+        .sim
+        .post("/payment_methods/pm_told/update", update)
+        .await
+        .unwrap();
+    world.settle().await;
+    let refused = "auto 0 declined";
+    for client in clients {
+        acme::assert_outcomes(&world, &[(client, &format!("sent canceled: {refused}"))]).await;
+    }
+    let added = world
+        .json(&["client", "payment-method", "add", "asked", "pm_asked", "--use"])
+        .await;
+    assert_eq!(added["autopay_enabled"], true, "{added}");
+    for client in ["told", "same"] {
+        acme::switch_autopay(&world, client, Autopay::On).await;
+    }
+    world.settle().await;
+    let paid = format!("paid succeeded: {refused}, method_updated 0 succeeded");
+    acme::assert_outcomes(
+        &world,
+        &[
+            ("asked", &paid),
+            ("told", &paid),
+            ("same", &format!("failed method_required: {refused}")),
+        ],
+    )
+    .await;
+    acme::assert_books_agree(&world).await;
+}
+
 #[tokio::test]
 async fn b13_a11_autopay_off_and_on_again_charges_nothing_at_once_and_never_more_often() {
     let world = World::start(WorldOptions::default()).await;

@@ -40,7 +40,8 @@ pub async fn of_change(
         .count();
     let failures_in_a_row = declined + 1;
     match change.state {
-        CycleState::RetryWait => {
+        // Scheduled: what was charged by hand ahead of the day on which it is due.
+        CycleState::RetryWait | CycleState::Scheduled => {
             let next = change
                 .next
                 .as_ref()
@@ -87,8 +88,7 @@ pub async fn of_change(
             Some(TOO_MANY_CHARGES) => too_many_charges(conn, at, cycle).await,
             reason => stopped(conn, at, cycle, reason.or(code).unwrap_or_default()).await,
         },
-        CycleState::Scheduled
-        | CycleState::InFlight
+        CycleState::InFlight
         | CycleState::Unknown
         // told by `cycles::tell_exhausted`, whoever finds out
         | CycleState::Exhausted

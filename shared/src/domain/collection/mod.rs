@@ -19,7 +19,7 @@ pub use observe::{
     NO_EFFECT_AFTER, NextAttempt, Note, Observed, ProcessorFee, REJECTED_REQUEST, Source, observe, technical,
     technical_backoff,
 };
-pub use restart::{Failure, History, Restart, restart};
+pub use restart::{CardNow, Failure, History, Restart, restart};
 pub use review::{Asked, Review, needs_a_person, review};
 
 use super::words::word_enum;

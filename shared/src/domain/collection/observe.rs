@@ -113,9 +113,21 @@ pub struct CycleView {
     pub policy: RetryPolicy,
     /// Until when it waits for the client, while it does.
     pub deadline: Option<DateTime<Utc>>,
+    /// When the first attempt falls due by the invoice's terms; none where that is at once.
+    pub first_due: Option<DateTime<Utc>>,
 }
 
 impl CycleView {
+    /// The first step on its day, where that lies ahead: until then nothing has used it up.
+    #[must_use]
+    pub fn first_step_ahead(&self, now: DateTime<Utc>) -> Option<NextAttempt> {
+        self.first_due.filter(|due| *due > now).map(|at| NextAttempt {
+            at,
+            step: 0,
+            trigger: Trigger::Auto,
+        })
+    }
+
     /// The state of a cycle whose next attempt is due at some time: a first one, or one after a failure.
     #[must_use]
     pub fn waiting(&self) -> CycleState {
@@ -499,8 +511,13 @@ fn declined(
         first_failed_at: Some(first_failed_at),
         ..cycle.clone()
     };
-    let change = match classified.class {
-        DeclineClass::Soft => {
+    // What a person had charged ahead of time is no step, and no failure that the steps count from.
+    let first_step = cycle
+        .first_step_ahead(now)
+        .filter(|_| cycle.first_failed_at.is_none() && !attempt.trigger.counts_toward_ladder());
+    let change = match (classified.class, first_step) {
+        (DeclineClass::Soft, Some(first)) => cycle.wait_for_next(first, None),
+        (DeclineClass::Soft, None) => {
             match retry_policy::next_step(&failed.policy, attempt.step, first_failed_at, failed_at, now) {
                 NextStep::Retry { step, at } => failed.wait_for_next(
                     NextAttempt {
@@ -513,11 +530,11 @@ fn declined(
                 NextStep::Exhausted => failed.change_to(CycleState::Exhausted, None),
             }
         }
-        DeclineClass::Hard => failed.wait_for_client(CycleState::MethodRequired, None, now),
-        DeclineClass::Customer => failed.wait_for_client(CycleState::ActionRequired, None, now),
+        (DeclineClass::Hard, _) => failed.wait_for_client(CycleState::MethodRequired, None, now),
+        (DeclineClass::Customer, _) => failed.wait_for_client(CycleState::ActionRequired, None, now),
         // What says nothing about the card uses up no step, and no day of the policy either.
-        DeclineClass::Check => cycle.change_to(CycleState::Paused, Some(CHECK_FOR_EXISTING_PAYMENT)),
-        DeclineClass::Bug => cycle.change_to(CycleState::Paused, Some(REJECTED_REQUEST)),
+        (DeclineClass::Check, _) => cycle.change_to(CycleState::Paused, Some(CHECK_FOR_EXISTING_PAYMENT)),
+        (DeclineClass::Bug, _) => cycle.change_to(CycleState::Paused, Some(REJECTED_REQUEST)),
     };
     Observed {
         attempt: Some(AttemptChange {

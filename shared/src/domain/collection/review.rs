@@ -121,6 +121,7 @@ mod tests {
             first_failed_at: Some(now() - Duration::days(5)),
             policy: RetryPolicy::default(),
             deadline: None,
+            first_due: None,
         }
     }
 

@@ -401,6 +401,7 @@ fn b15_an_open_cycle_differs_only_if_its_reducer_would_change_it() {
         first_failed_at: None,
         policy: RetryPolicy::default(),
         deadline: None,
+        first_due: None,
     };
     let attempt = |state| AttemptView {
         id: AttemptId::new(),
@@ -478,6 +479,7 @@ fn money_that_is_missing_here_has_one_id_from_wherever_it_is_seen() {
         first_failed_at: None,
         policy: RetryPolicy::default(),
         deadline: None,
+        first_due: None,
     };
     let here = CycleHere {
         subject: "invoice 1".into(),

@@ -106,7 +106,8 @@ async fn latest(conn: &mut PgConnection, firm: FirmId, invoice: InvoiceId) -> Re
     Ok(id.map(CycleId))
 }
 
-/// The attempt repeats the step that was made last, so that a decline is followed by the one after it.
+/// The attempt repeats the step that was made last, so that a decline is followed by the one after it; where none was made
+/// and the first one's day lies ahead, by that.
 async fn go_on(conn: &mut PgConnection, firm: FirmId, cycle: &Cycle, by: &By<'_>) -> Result<(CycleId, i32)> {
     let next = NextAttempt {
         at: by.at,
@@ -154,6 +155,7 @@ async fn begin(
         first_failed_at,
         policy: super::words::policy(stored.clone())?,
         deadline: None,
+        first_due: None,
     };
     let start = Start {
         change: view.wait_for_next(next, Some("by_hand")),

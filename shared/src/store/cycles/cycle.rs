@@ -120,9 +120,14 @@ struct Collected {
 
 async fn load(conn: &mut PgConnection, firm: FirmId, id: CycleId, invoice: Collected) -> Result<Cycle> {
     let row = sqlx::query!(
-        "select stripe_payment_intent_id, amount_minor, currency::text as \"currency!\", state, state_reason, first_failed_at,
-                deadline_at, policy, version, intent_closed_at is not null as \"intent_closed!\"
-         from collection_cycles where firm_id = $1 and id = $2",
+        r#"select c.stripe_payment_intent_id, c.amount_minor, c.currency::text as "currency!", c.state, c.state_reason,
+                  c.first_failed_at, c.deadline_at, c.policy, c.version, c.intent_closed_at is not null as "intent_closed!",
+                  case when e.charge_timing = 'on_due' then i.due_date::timestamp at time zone f.timezone end as first_due
+           from collection_cycles c
+           join invoices i on i.firm_id = c.firm_id and i.id = c.invoice_id
+           join firms f on f.id = c.firm_id
+           left join engagements e on e.firm_id = i.firm_id and e.id = i.engagement_id
+           where c.firm_id = $1 and c.id = $2"#,
         firm.0,
         id.0
     )
@@ -179,6 +184,7 @@ async fn load(conn: &mut PgConnection, firm: FirmId, id: CycleId, invoice: Colle
             first_failed_at: row.first_failed_at,
             policy: policy(row.policy)?,
             deadline: row.deadline_at,
+            first_due: row.first_due,
         },
         attempts,
         payments,

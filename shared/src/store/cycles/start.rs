@@ -12,7 +12,9 @@ use super::{
 };
 use crate::{
     domain::{
-        collection::{CycleChange, CycleState, Failure, History, NextAttempt, Restart, Trigger, restart},
+        collection::{
+            CardNow, CycleChange, CycleState, Failure, History, NextAttempt, Restart, Trigger, restart,
+        },
         decline::{self, DeclineClass, DeclineCodes},
     },
     ids::{ClientId, CycleId, FirmId, InvoiceId, PaymentMethodId},
@@ -41,6 +43,8 @@ pub async fn start_if_autopay(
     let row = sqlx::query!(
         r#"select i.client_id, i.currency::text as "currency!", s.open_minor as "open_minor!", f.retry_policy, cl.stripe_customer_id,
                   cl.autopay_payment_method_id as "method!",
+                  exists (select 1 from payment_methods m where m.firm_id = cl.firm_id and m.id = cl.autopay_payment_method_id
+                            and m.status = 'active') as "usable!",
                   case when e.charge_timing = 'on_due' then greatest($3, i.due_date::timestamp at time zone f.timezone) else $3 end as "at!"
            from invoices i
            join firms f on f.id = i.firm_id
@@ -77,10 +81,16 @@ pub async fn start_if_autopay(
     };
     let (start, taken_over) = match history(conn, firm, invoice).await? {
         None => (afresh, None),
-        Some((history, policy)) => match restart(&history, PaymentMethodId(row.method), now) {
-            Restart::Afresh => (afresh, None),
-            Restart::GoesOn(change) => (Start { change, policy }, Some(history)),
-        },
+        Some((history, policy)) => {
+            let card = CardNow {
+                method: PaymentMethodId(row.method),
+                usable: row.usable,
+            };
+            match restart(&history, card, now) {
+                Restart::Afresh => (afresh, None),
+                Restart::GoesOn(change) => (Start { change, policy }, Some(history)),
+            }
+        }
     };
     let id = CycleId::new();
     insert(conn, firm, invoice, id, (row.open_minor, &row.currency), &start).await?;
@@ -171,7 +181,13 @@ pub(super) async fn history(
     invoice: InvoiceId,
 ) -> Result<Option<(History, Value)>> {
     let latest = sqlx::query!(
-        "select first_failed_at, policy from collection_cycles where firm_id = $1 and invoice_id = $2 order by seq desc limit 1",
+        "select c.first_failed_at, c.policy,
+                case when e.charge_timing = 'on_due' then i.due_date::timestamp at time zone f.timezone end as first_due
+           from collection_cycles c
+           join invoices i on i.firm_id = c.firm_id and i.id = c.invoice_id
+           join firms f on f.id = c.firm_id
+           left join engagements e on e.firm_id = i.firm_id and e.id = i.engagement_id
+          where c.firm_id = $1 and c.invoice_id = $2 order by c.seq desc limit 1",
         firm.0,
         invoice.0
     )
@@ -180,7 +196,7 @@ pub(super) async fn history(
     let Some(latest) = latest else { return Ok(None) };
     let failures = sqlx::query!(
         r#"select a.step, a.failure_class as "class!", a.failure_code, a.decline_code, a.advice_code, a.network_decline_code,
-                  a.payment_method_id, a.resolved_at as "at!"
+                  a.payment_method_id, a.resolved_at as "at!", a.trigger
            from payment_attempts a join collection_cycles c on c.firm_id = a.firm_id and c.id = a.cycle_id
            where c.firm_id = $1 and c.invoice_id = $2 and a.state = 'declined' order by c.seq, a.seq"#,
         firm.0,
@@ -206,6 +222,7 @@ pub(super) async fn history(
             class,
             method: PaymentMethodId(a.payment_method_id),
             at: a.at,
+            trigger: parse(&a.trigger)?,
         })
     })
     .collect::<Result<Vec<_>>>()?;
@@ -213,6 +230,7 @@ pub(super) async fn history(
         first_failed_at: latest.first_failed_at,
         policy: policy(latest.policy.clone())?,
         failures,
+        first_due: latest.first_due,
     };
     Ok(Some((history, latest.policy)))
 }

@@ -46,6 +46,7 @@ impl Books {
                 first_failed_at: None,
                 policy: RetryPolicy::default(),
                 deadline: None,
+                first_due: None,
             },
             next: Some(NextAttempt {
                 at: start(),
