@@ -30,3 +30,26 @@ $$ select c.stripe_payment_intent_id, a.state, coalesce(a.sent_at, a.created_at)
 alter function app.open_intents_after(timestamptz, timestamptz, uuid, int) owner to quittance_scan;
 revoke execute on function app.open_intents_after(timestamptz, timestamptz, uuid, int) from public;
 grant execute on function app.open_intents_after(timestamptz, timestamptz, uuid, int) to quittance_worker;
+
+-- What is changed for everybody stands in each firm's own audit, by the transaction that changes it. As whoever calls, firm by
+-- firm: each row is written under its own firm, as any other.
+create function app.audit_every_firm(at timestamptz, category text, action text, severity text, actor_kind text, actor_id text,
+                                     cause_kind text, cause_id text, meta jsonb) returns int
+  language plpgsql set search_path = public, pg_temp as $$
+declare
+  before constant text := coalesce(current_setting('app.firm_id', true), '');
+  firm uuid;
+  told int := 0;
+begin
+  for firm in select f.firm_id from app.firms() f loop
+    perform set_config('app.firm_id', firm::text, true);
+    insert into audit_events (firm_id, at, category, action, severity, actor_kind, actor_id, subject_kind, subject_id, cause_kind,
+                              cause_id, meta)
+    values (firm, at, category, action, severity, actor_kind, actor_id, 'firm', firm, cause_kind, cause_id, meta);
+    told := told + 1;
+  end loop;
+  perform set_config('app.firm_id', before, true);
+  return told;
+end $$;
+revoke execute on function app.audit_every_firm(timestamptz, text, text, text, text, text, text, text, jsonb) from public;
+grant execute on function app.audit_every_firm(timestamptz, text, text, text, text, text, text, text, jsonb) to quittance_worker;

@@ -136,6 +136,42 @@ async fn pause_stops_money_within_a_second_while_webhooks_go_on() {
     assert_eq!(world.texts(audited).await, ["autopay.paused", "autopay.resumed"]);
 }
 
+/// Whoever pauses everybody and fails on the way has paused nobody; whoever succeeds has told every firm.
+#[tokio::test]
+async fn a_pause_of_everybody_is_whole_with_what_each_firm_is_told_of_it() {
+    let world = World::start(WorldOptions::default()).await;
+    let firms: Vec<Value> = ["one", "two", "three"]
+        .map(|firm| json!({ "external_id": firm, "name": firm, "timezone": "UTC", "currency": "usd" }))
+        .into();
+    world.import(&json!({ "firms": firms })).await;
+    for statement in [
+        "create function refuse() returns trigger language plpgsql as $$
+           begin raise exception 'no room for two' using errcode = '53100'; end $$",
+        "create trigger refuse before insert on audit_events for each row
+           when (new.action = 'config.changed' and new.meta ->> 'scope' = 'all') execute function refuse()",
+    ] {
+        sqlx::query(statement).execute(&world.db).await.unwrap();
+    }
+    let pause = ["pause", "autopay", "--all", "--reason", "checking"];
+    let failed = world.cli(&pause).await;
+    assert_ne!(failed.code, 0, "{failed:?}");
+    let paused = "select count(*) from installation where autopay_paused_at is not null";
+    assert_eq!(world.count(paused).await, 0, "it said that it failed");
+    sqlx::query("drop trigger refuse on audit_events")
+        .execute(&world.db)
+        .await
+        .unwrap();
+    world.json(&pause).await;
+    world.json(&["resume", "autopay", "--all"]).await;
+    let told = "select f.external_id || ' ' || string_agg(a.meta ->> 'change', ' ' order by a.id)
+                  from audit_events a join firms f on f.id = a.firm_id and a.subject_id = f.id
+                 where a.action = 'config.changed' group by 1 order by 1";
+    assert_eq!(
+        world.texts(told).await,
+        ["one", "three", "two"].map(|firm| format!("{firm} autopay.paused autopay.resumed"))
+    );
+}
+
 #[tokio::test]
 async fn a_pause_of_one_firm_or_client_stops_nobody_else() {
     let world = World::start(WorldOptions::default()).await;
@@ -270,6 +306,8 @@ async fn charges_beyond_the_firms_number_wait_for_a_person() {
         ..WorldOptions::default()
     })
     .await;
+    // The number is of a day: none ends while this goes on.
+    world.to_noon().await;
     let crowd = Payer::crowd("firm", 12);
     let mut document = cast::document(&crowd);
     document["firms"][0]["max_charges_per_run"] = 5.into();
@@ -304,5 +342,3 @@ async fn charges_beyond_the_firms_number_wait_for_a_person() {
     assert_eq!(world.texts(alert).await, ["7 true", "7 true", "2 false"]);
     assert_eq!(world.sim.captured_minor("usd").await.unwrap(), 10 * AMOUNT_MINOR);
 }
-    // The number is of a day: none ends while this goes on.
-    world.to_noon().await;

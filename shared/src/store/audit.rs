@@ -203,6 +203,35 @@ pub async fn record(
     Ok(())
 }
 
+/// Appends one row to each firm's log, about that firm: what is changed for everybody. In the transaction of the change, so that
+/// no firm is left out.
+///
+/// # Errors
+/// When the database is away.
+pub async fn record_for_every_firm(
+    conn: &mut PgConnection,
+    by: &By<'_>,
+    action: &str,
+    meta: &Value,
+) -> Result<()> {
+    let (actor_kind, actor_id) = by.actor.columns();
+    sqlx::query_scalar!(
+        r#"select app.audit_every_firm($1, $2, $3, $4, $5, $6, $7, $8, $9) as "told!""#,
+        by.at,
+        category(action).as_str(),
+        action,
+        Severity::Info.as_str(),
+        actor_kind,
+        actor_id,
+        by.cause.kind,
+        by.cause.id,
+        meta,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(())
+}
+
 /// Appends one row for each of several subjects of one kind, in one statement.
 ///
 /// # Errors

@@ -144,11 +144,13 @@ pub async fn resume(conn: &mut PgConnection, scope: Scope, reason: &str, by: &By
     Ok(true)
 }
 
-/// In the audit of the firm, or where it is everybody's, in the installation's own record.
+/// In the audit of the firm; where it is everybody's, in the installation's own record and in the audit of each firm.
 async fn tell(conn: &mut PgConnection, scope: Scope, change: &str, reason: &str, by: &By<'_>) -> Result<()> {
     let (firm, kind, subject) = match scope {
         Scope::All => {
-            return jobs_by_hand::record(conn, change, reason, &json!({}), by).await;
+            jobs_by_hand::record(conn, change, reason, &json!({}), by).await?;
+            let meta = json!({ "change": change, "reason": reason, "scope": "all" });
+            return audit::record_for_every_firm(conn, by, "config.changed", &meta).await;
         }
         Scope::Firm(firm) => (firm, "firm", firm.0),
         Scope::Client(firm, client) => (firm, "client", client.0),

@@ -10,7 +10,7 @@ use shared::{
     domain::alert::Topic,
     store::{
         self, Db, Tx, alerts,
-        audit::{self, Actor, By, Cause},
+        audit::{By, Cause},
         brakes::{self, Scope},
         cycles,
         jobs::{self, NewJob, Queue},
@@ -126,9 +126,6 @@ pub async fn pause(args: PauseArgs, out: Format) -> Result<Exit, Failure> {
     };
     let changed = brakes::pause(&mut tx, scope, &reason, &by).await?;
     tx.commit().await?;
-    if changed && scope == Scope::All {
-        tell_firms(&db, "autopay.paused", &reason, &actor, &cause).await?;
-    }
     out.show(&of.shown(true, changed), describe)?;
     Ok(Exit::Done)
 }
@@ -170,9 +167,6 @@ pub async fn resume(args: ResumeArgs, out: Format) -> Result<Exit, Failure> {
     jobs::enqueue(&mut tx, &sweep).await?;
     jobs::nudge(&mut tx).await?;
     tx.commit().await?;
-    if changed && scope == Scope::All {
-        tell_firms(&db, "autopay.resumed", &reason, &actor, &cause).await?;
-    }
     let shown = Shown {
         enqueued: Some(due.len()),
         released,
@@ -220,30 +214,6 @@ async fn begin(db: &Db, scope: Scope) -> Result<Tx, store::Error> {
         Some(firm) => db.firm(firm).await,
         None => db.plain().await,
     }
-}
-
-/// What was changed for everybody stands in each firm's own audit too. Written afterwards: the pause itself must not wait
-/// for a thousand firms.
-async fn tell_firms(
-    db: &Db,
-    change: &str,
-    reason: &str,
-    actor: &Actor,
-    cause: &Cause,
-) -> Result<(), Failure> {
-    for firm in chosen_firms(db, None).await? {
-        let mut tx = db.firm(firm.id).await?;
-        let by = By {
-            actor,
-            cause,
-            at: tx.now(),
-        };
-        let meta = json!({ "change": change, "reason": reason, "scope": "all" });
-        let entry = by.entry("config.changed", "firm", firm.id.0, meta);
-        audit::record(&mut tx, firm.id, by.at, &entry).await?;
-        tx.commit().await?;
-    }
-    Ok(())
 }
 
 fn describe(shown: &Shown) -> String {
