@@ -158,6 +158,34 @@ async fn a26_a_new_dispute_is_a_critical_alert_until_it_is_won_or_decided() {
     );
 }
 
+/// A lost dispute that is won after all at Stripe: the first end stands, and what contradicts it is another alert, which leaves
+/// that of the lost one as it is.
+#[tokio::test]
+async fn b23_what_contradicts_a_disputes_end_is_an_alert_of_its_own() {
+    let world = World::start(WorldOptions::default()).await;
+    let payer = Payer::of("firm", "lost");
+    cast::enter(&world, std::slice::from_ref(&payer), &[]).await;
+    world.settle().await;
+    let order = json!({ "payment_intent": payer.intent(&world).await, "kind": "chargeback", "reason": "product_not_received" });
+    let dispute = world.sim.post("/disputes", order).await.unwrap();
+    let path = format!("/disputes/{}", dispute["id"].as_str().unwrap());
+    for action in ["lose", "overturn"] {
+        world.settle().await;
+        world.sim.post(&path, json!({ "action": action })).await.unwrap();
+    }
+    world.settle().await;
+    assert_eq!(
+        alerts(&world, "dedupe_key like 'dispute:%'").await,
+        ["DISPUTE_OPENED critical open 2"]
+    );
+    let contradicts = alerts(&world, "dedupe_key like 'dispute\\_contradicts:%'").await;
+    assert_eq!(contradicts.len(), 1, "{contradicts:?}");
+    assert!(
+        contradicts[0].starts_with("DRIFT_DETECTED critical open "),
+        "{contradicts:?}"
+    );
+}
+
 /// Money that comes although its collection was given up, a charge that may be a second one, and an event that belongs
 /// to nothing we know: each is told once, to whom it concerns.
 #[tokio::test]

@@ -49,6 +49,9 @@ pub enum Topic<'a> {
     EventParked(&'a str),
     /// A client's automatic payment was paused by itself.
     ClientPaused(ClientId),
+    /// Stripe says of a dispute that ended something else than its end, which stands. Decided for itself: neither the end of
+    /// the dispute nor a decision about it says why.
+    DisputeContradicts(&'a str),
     /// A schedule fired long after it was due.
     ScheduleLate(&'a str),
     /// Our books and Stripe's differ, by the daily comparison.
@@ -76,3 +79,4 @@ impl Topic<'_> {
         }
     }
 }
+            Topic::DisputeContradicts(dispute) => format!("dispute_contradicts:{dispute}"),

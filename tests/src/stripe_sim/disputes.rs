@@ -69,6 +69,8 @@ pub enum Action {
     Prevent,
     /// The cardholder takes it back.
     Withdraw,
+    /// A lost one is won after all.
+    Overturn,
 }
 
 /// What becomes of the dispute fee when the money comes back.
@@ -182,6 +184,7 @@ pub fn act(state: &mut State, id: &str, action: Action, fee: FeeOnWin) -> Result
         (S::NeedsResponse | S::UnderReview, Action::Win | Action::Withdraw) => {
             close(state, id, S::Won, was_withheld.then_some(fee))
         }
+        (S::Lost, Action::Overturn) => close(state, id, S::Won, was_withheld.then_some(fee)),
         (S::NeedsResponse | S::UnderReview, Action::Lose) => close(state, id, S::Lost, None),
         (S::WarningNeedsResponse | S::WarningUnderReview | S::NeedsResponse, Action::Prevent) => close(
             state,

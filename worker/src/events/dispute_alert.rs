@@ -1,5 +1,6 @@
 //! What a person is told about a dispute. A new one is critical at once, with the day by which evidence is due; a
-//! lost one waits for a decision; any other end settles it.
+//! lost one waits for a decision; any other end settles it. What contradicts an end that is on record is another matter,
+//! and an alert of its own.
 
 use serde_json::json;
 use shared::{
@@ -29,7 +30,10 @@ pub(super) async fn raise_or_resolve(
     change: &Change,
     refunded: bool,
 ) -> Result<(), JobError> {
-    let topic = Topic::Dispute(&seen.id);
+    let topic = match change {
+        Change::Contradicts { .. } => Topic::DisputeContradicts(&seen.id),
+        Change::AlreadyApplied | Change::Apply { .. } => Topic::Dispute(&seen.id),
+    };
     let due = seen.due_by.map_or_else(String::new, |due| {
         format!(" Evidence is due by {}.", due.format("%F %H:%M UTC"))
     });
