@@ -53,3 +53,13 @@ begin
 end $$;
 revoke execute on function app.audit_every_firm(timestamptz, text, text, text, text, text, text, text, jsonb) from public;
 grant execute on function app.audit_every_firm(timestamptz, text, text, text, text, text, text, text, jsonb) to quittance_worker;
+
+-- What a firm is told of its days (A-26). None where null.
+alter table firms
+  add column alert_failure_rate_percent int default 10 check (alert_failure_rate_percent between 1 and 100),
+  add column alert_failures_in_row int default 3 check (alert_failures_in_row > 0),
+  add column alert_daily_summary boolean not null default true;
+alter table alerts drop constraint alerts_alert_type_check;
+alter table alerts add constraint alerts_alert_type_check check (alert_type in (
+  'AGENT_OFFLINE', 'AGENT_NEVER_SYNCED', 'PAYMENT_FAILED', 'SUBSCRIPTION_EXPIRING', 'USAGE_HIGH', 'POLICY_CHANGED', 'SYSTEM_ERROR',
+  'SUBSCRIPTION_CANCELLED', 'DISPUTE_OPENED', 'RETRY_EXHAUSTED', 'DRIFT_DETECTED', 'DAILY_SUMMARY'));

@@ -186,6 +186,79 @@ async fn b23_what_contradicts_a_disputes_end_is_an_alert_of_its_own() {
     );
 }
 
+/// A-26, R076: a firm is told of a day on which too many of its charges failed, and of what it invoiced; each once, and no longer
+/// than until a better day, or the next one. Both as the firm wants it.
+#[tokio::test]
+async fn a26_a_day_is_told_of_once_when_too_many_charges_failed_and_what_was_invoiced() {
+    let world = World::start(WorldOptions::default()).await;
+    world.to_noon().await;
+    let payers = [
+        Payer::of("usual", "usualbad"),
+        Payer::of("usual", "usualgood"),
+        Payer::of("calm", "calmbad"),
+        Payer::of("calm", "calmgood"),
+        Payer::of("quiet", "quietbad"),
+    ];
+    let mut firms = cast::document(&payers)["firms"].take();
+    for firm in firms.as_array_mut().unwrap() {
+        match firm["external_id"].as_str().unwrap() {
+            "calm" => firm["alert_failure_rate_percent"] = 50.into(),
+            "quiet" => {
+                firm["alert_failure_rate_percent"] = 0.into();
+                firm["alert_daily_summary"] = false.into();
+            }
+            _ => {}
+        }
+    }
+    world.import(&json!({ "firms": firms })).await;
+    let (bad, good): (Vec<Payer>, Vec<Payer>) =
+        payers.into_iter().partition(|payer| payer.name.ends_with("bad"));
+    cast::enter(&world, &bad, &["insufficient_funds", "succeed"]).await;
+    cast::enter(&world, &good, &[]).await;
+    world.settle().await;
+    let told = async |beginning: &str| {
+        world
+            .texts(&format!(
+                "select concat_ws(' ', f.external_id, alert_type, a.severity, occurrences, case when is_resolved then 'settled' else 'open' end)
+                   from alerts a join firms f on f.id = a.firm_id where dedupe_key like '{beginning}%' order by a.created_at, 1"
+            ))
+            .await
+    };
+    assert_eq!(told("failure\\_rate:").await, [""; 0], "the day is not over");
+    world.advance("1d").await;
+    world.rest().await;
+    // Half of two is no more than a half.
+    assert_eq!(
+        told("failure\\_rate:").await,
+        ["usual PAYMENT_FAILED warning 1 open"]
+    );
+    let summaries = ["calm", "usual"].map(|firm| format!("{firm} DAILY_SUMMARY info 1 open"));
+    assert_eq!(told("daily\\_summary:").await, summaries);
+    let shown = world
+        .json(&["alert", "list", "--firm-id", "usual", "--type", "DAILY_SUMMARY"])
+        .await;
+    assert_eq!(shown["data"][0]["related_data"]["invoices"], 2, "{shown}");
+    assert_eq!(
+        shown["data"][0]["related_data"]["totals"],
+        json!([{ "currency": "usd", "minor": 2 * cast::AMOUNT_MINOR }])
+    );
+    // A day without charges is no better one; the day of the retry, which succeeds, is.
+    world.advance("1d").await;
+    world.rest().await;
+    assert_eq!(
+        told("failure\\_rate:").await,
+        ["usual PAYMENT_FAILED warning 1 open"]
+    );
+    let settled = ["calm", "usual"].map(|firm| format!("{firm} DAILY_SUMMARY info 1 settled"));
+    assert_eq!(told("daily\\_summary:").await, settled);
+    world.advance("2d").await;
+    world.rest().await;
+    assert_eq!(
+        told("failure\\_rate:").await,
+        ["usual PAYMENT_FAILED warning 1 settled"]
+    );
+}
+
 /// Money that comes although its collection was given up, a charge that may be a second one, and an event that belongs
 /// to nothing we know: each is told once, to whom it concerns.
 #[tokio::test]

@@ -1,4 +1,6 @@
 //! What an alert can be about: its type, and the key by which the same thing told again is the same alert (B-23).
+use chrono::NaiveDate;
+
 use super::words::word_enum;
 use crate::ids::{ClientId, InvoiceId};
 
@@ -28,6 +30,8 @@ word_enum!(
     RetryExhausted = "RETRY_EXHAUSTED",
     /// What Stripe has is not what we have, or had decided.
     DriftDetected = "DRIFT_DETECTED",
+    /// What was invoiced on a day.
+    DailySummary = "DAILY_SUMMARY",
 );
 
 /// What is wrong. Its key names it, and not when or how often it was seen.
@@ -45,19 +49,34 @@ pub enum Topic<'a> {
     LateMoney(&'a str),
     /// A dispute, by its Stripe id.
     Dispute(&'a str),
+    /// Stripe says of a dispute that ended something else than its end, which stands. Decided for itself: neither the end of
+    /// the dispute nor a decision about it says why.
+    DisputeContradicts(&'a str),
     /// An event that nobody could apply.
     EventParked(&'a str),
     /// A client's automatic payment was paused by itself.
     ClientPaused(ClientId),
-    /// Stripe says of a dispute that ended something else than its end, which stands. Decided for itself: neither the end of
-    /// the dispute nor a decision about it says why.
-    DisputeContradicts(&'a str),
     /// A schedule fired long after it was due.
     ScheduleLate(&'a str),
     /// Our books and Stripe's differ, by the daily comparison.
     Drift,
+    /// More of a firm's charges of this local day failed than it bears.
+    FailureRate(NaiveDate),
+    /// What a firm invoiced on this local day.
+    DailySummary(NaiveDate),
     /// Whatever a person or another system names.
     Named(&'a str),
+}
+
+/// What [`Topic::FailureRate`] begins with, whatever the day.
+pub const FAILURE_RATE: &str = "failure_rate:";
+/// What [`Topic::DailySummary`] begins with, whatever the day.
+pub const DAILY_SUMMARY: &str = "daily_summary:";
+
+/// Whether more of these charges failed than so many of a hundred.
+#[must_use]
+pub fn too_many_fail(failed: i64, charges: i64, percent: i32) -> bool {
+    i128::from(failed) * 100 > i128::from(charges) * i128::from(percent)
 }
 
 impl Topic<'_> {
@@ -71,12 +90,38 @@ impl Topic<'_> {
             Topic::TooManyCharges => "too_many_charges".to_owned(),
             Topic::LateMoney(charge) => format!("late_money:{charge}"),
             Topic::Dispute(dispute) => format!("dispute:{dispute}"),
+            Topic::DisputeContradicts(dispute) => format!("dispute_contradicts:{dispute}"),
             Topic::EventParked(event) => format!("event_parked:{event}"),
             Topic::ClientPaused(client) => format!("client_paused:{client}"),
             Topic::ScheduleLate(schedule) => format!("schedule_late:{schedule}"),
             Topic::Drift => "drift".to_owned(),
+            Topic::FailureRate(date) => format!("{FAILURE_RATE}{date}"),
+            Topic::DailySummary(date) => format!("{DAILY_SUMMARY}{date}"),
             Topic::Named(key) => (*key).to_owned(),
         }
     }
 }
-            Topic::DisputeContradicts(dispute) => format!("dispute_contradicts:{dispute}"),
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a26_a_rate_is_exceeded_above_its_limit_and_not_at_it() {
+        for (failed, charges, percent, exceeds) in [
+            (0, 0, 10, false),
+            (0, 5, 10, false),
+            (1, 10, 10, false),
+            (2, 19, 10, true),
+            (1, 1, 10, true),
+            (1, 1, 100, false),
+            (i64::MAX, i64::MAX, 99, true),
+        ] {
+            assert_eq!(
+                too_many_fail(failed, charges, percent),
+                exceeds,
+                "{failed} of {charges}"
+            );
+        }
+    }
+}

@@ -186,6 +186,7 @@ pub fn meanwhile(kind: &str) -> Option<&'static str> {
         "review_cycle" => "the collection stands still; the sweep looks at it again the next day",
         "refund_payment" => "the refund is not sent, or nobody knows how it ended: it waits for you",
         "expire_credit" => "credit whose last day is over is not written off; the next date's run does it",
+        "report_day" => "the firm is not told of that day; it is told of the next one",
         "backfill_events" => "events that never came are not looked for; the next day's run does it",
         "prune" => "old rows stay longer; the next hour's run removes them",
         "reconcile" => "our books and Stripe's are not compared; the next day's run does it",

@@ -107,6 +107,29 @@ pub async fn resolve(
     Ok(done.rows_affected())
 }
 
+/// Resolves the open alerts of a firm that are about earlier days: topics with this beginning, but for one.
+///
+/// # Errors
+/// When the database is away.
+pub async fn resolve_others(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    now: DateTime<Utc>,
+    (beginning, but_for): (&str, &Topic<'_>),
+) -> Result<u64> {
+    let done = sqlx::query!(
+        "update alerts set is_resolved = true, resolved_at = $4, resolved_by = 'system'
+          where firm_id = $1 and not is_resolved and starts_with(dedupe_key, $2) and dedupe_key <> $3",
+        firm.0,
+        beginning,
+        but_for.key(),
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 /// An alert as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AlertRow {

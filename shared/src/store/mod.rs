@@ -14,6 +14,7 @@ pub mod collection_start;
 pub mod corrections;
 pub mod credits;
 pub mod cycles;
+pub mod day_report;
 pub mod db;
 pub mod decisions;
 pub mod dispute_evidence;

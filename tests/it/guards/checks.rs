@@ -6,7 +6,7 @@ use super::{
 };
 
 /// A check, and what to set (and where) to break it.
-const BROKEN_BY: [(&str, &str); 127] = [
+const BROKEN_BY: [(&str, &str); 129] = [
     ("queue_pauses_queue_check", "queue = 'refunds'"),
     ("installation_singleton_check", "singleton = false"),
     ("recon_findings_check", "ours = null, stripe = null"),
@@ -17,6 +17,11 @@ const BROKEN_BY: [(&str, &str); 127] = [
     ("installation_changes_action_check", "action = 'x'"),
     ("firms_max_charge_minor_check", "max_charge_minor = 0"),
     ("firms_max_charges_per_run_check", "max_charges_per_run = 0"),
+    (
+        "firms_alert_failure_rate_percent_check",
+        "alert_failure_rate_percent = 101",
+    ),
+    ("firms_alert_failures_in_row_check", "alert_failures_in_row = 0"),
     ("alerts_alert_type_check", "alert_type = 'x'"),
     ("alerts_check", "read_at = now() where not is_read"),
     ("alerts_check1", "resolved_at = now() where not is_resolved"),

@@ -763,9 +763,14 @@ const CASES: &[Case] = &[
         "$.users[0].role: unknown role 'boss': use owner, admin, manager, staff or client",
     ),
     import(
-        &["firms_max_charge_minor_check", "firms_max_charges_per_run_check"],
+        &[
+            "firms_max_charge_minor_check",
+            "firms_max_charges_per_run_check",
+            "firms_alert_failure_rate_percent_check",
+            "firms_alert_failures_in_row_check",
+        ],
         r#"{"firms": [{"external_id": "north", "name": "North", "timezone": "UTC", "currency": "usd", "max_charge_minor": -1,
-            "max_charges_per_run": -1}]}"#,
+            "max_charges_per_run": -1, "alert_failure_rate_percent": 101, "alert_failures_in_row": -1}]}"#,
         1,
         "$.firms[0].max_charge_minor: must be a whole number from 0 (no limit)",
     ),

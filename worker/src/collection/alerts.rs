@@ -11,15 +11,13 @@ use shared::{
         alerts::{self, NewAlert},
         audit::Severity,
         cycles::Cycle,
+        day_report,
     },
 };
 use sqlx::PgConnection;
 
 use super::At;
 use crate::queue::JobError;
-
-/// Failures in a row after which a soft decline, which is retried by itself, is more than information.
-const ROW_OF_FAILURES: usize = 3;
 
 /// Raises what a change of a cycle calls for. `code` is why the attempt failed, where one did.
 ///
@@ -46,10 +44,12 @@ pub async fn of_change(
                 .next
                 .as_ref()
                 .map(|next| next.at.format("%F %H:%M UTC").to_string());
-            let severity = if failures_in_a_row >= ROW_OF_FAILURES {
-                Severity::Warning
-            } else {
-                Severity::Info
+            // A soft decline, which is retried by itself, is more than information only in a row.
+            let row = day_report::failures_in_row(conn, at.firm).await?;
+            let row = row.and_then(|row| usize::try_from(row).ok());
+            let severity = match row {
+                Some(row) if failures_in_a_row >= row => Severity::Warning,
+                Some(_) | None => Severity::Info,
             };
             let message = format!(
                 "The charge was declined{why}. It is tried again on {}.",

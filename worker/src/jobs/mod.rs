@@ -11,6 +11,7 @@ pub mod prune;
 pub mod reconcile;
 pub mod reconcile_payment;
 pub mod refund_payment;
+pub mod report_day;
 pub mod review_cycle;
 pub mod seal_audit;
 
@@ -32,6 +33,7 @@ pub fn register(registry: Registry) -> Registry {
         .external::<refund_payment::RefundPayment>()
         .external::<expire_credit::ExpireCredit>()
         .external::<backfill_events::BackfillEvents>()
+        .transactional::<report_day::ReportDay>()
         .external::<prune::Prune>()
         .external::<reconcile::Reconcile>()
         .external::<seal_audit::SealAudit>()

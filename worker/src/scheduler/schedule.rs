@@ -70,6 +70,9 @@ const GENERATE: &str = "generate_package_invoices";
 /// Kind of the job that writes off one firm's expired credit.
 const EXPIRE: &str = "expire_credit";
 
+/// Kind of the job that tells one firm what its last day came to.
+const REPORT: &str = "report_day";
+
 /// Kind of the job that finds what is to be charged.
 const CHARGE: &str = "process_recurring_charges";
 
@@ -77,7 +80,7 @@ const CHARGE: &str = "process_recurring_charges";
 const RECONCILE: &str = "reconcile";
 
 /// All of them.
-pub const ALL: [Schedule; 8] = [
+pub const ALL: [Schedule; 9] = [
     Schedule {
         name: GENERATE,
         cron: "0 * * * *",
@@ -116,6 +119,17 @@ pub const ALL: [Schedule; 8] = [
             kind: EXPIRE,
             queue: Queue::Maintenance,
             order: EXPIRE,
+        },
+    },
+    // About the day before, so each day that was missed is told of.
+    Schedule {
+        name: REPORT,
+        cron: "45 * * * *",
+        catch_up: CatchUp::Each,
+        plan: Plan::FirmsByLocalDate {
+            kind: REPORT,
+            queue: Queue::Maintenance,
+            order: REPORT,
         },
     },
     Schedule {

@@ -24,6 +24,9 @@ pub(super) const KEYS: &[&str] = &[
     "max_charges_per_run",
     "pause_client_on_fraud",
     "payment_terms_days",
+    "alert_failure_rate_percent",
+    "alert_failures_in_row",
+    "alert_daily_summary",
 ];
 
 /// A tenant.
@@ -55,6 +58,12 @@ pub struct Firm {
     pub pause_client_on_fraud: Option<bool>,
     /// How many days after its issue an invoice is due; `None` leaves it as it is (30 at first).
     pub payment_terms_days: Option<i32>,
+    /// So many of a hundred charges of a day may fail before the firm is told; 0 for never, `None` leaves it as it is.
+    pub alert_failure_rate_percent: Option<i32>,
+    /// After so many failures in a row an invoice's alert is a warning; 0 for never, `None` leaves it as it is.
+    pub alert_failures_in_row: Option<i32>,
+    /// Whether the firm is told every day what was invoiced; `None` leaves it as it is.
+    pub alert_daily_summary: Option<bool>,
 }
 
 pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
@@ -70,6 +79,9 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
     let max_charges_per_run = fields.optional("max_charges_per_run", |value| limit(value, i32::MAX));
     let pause_client_on_fraud = fields.optional("pause_client_on_fraud", boolean);
     let payment_terms_days = fields.optional("payment_terms_days", payment_terms);
+    let alert_failure_rate_percent = fields.optional("alert_failure_rate_percent", |value| limit(value, 100));
+    let alert_failures_in_row = fields.optional("alert_failures_in_row", |value| limit(value, i32::MAX));
+    let alert_daily_summary = fields.optional("alert_daily_summary", boolean);
     Some(Firm {
         path: fields.path().to_owned(),
         external_id: external_id?,
@@ -84,14 +96,17 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Firm> {
         max_charges_per_run: max_charges_per_run?,
         pause_client_on_fraud: pause_client_on_fraud?,
         payment_terms_days: payment_terms_days?,
+        alert_failure_rate_percent: alert_failure_rate_percent?,
+        alert_failures_in_row: alert_failures_in_row?,
+        alert_daily_summary: alert_daily_summary?,
     })
 }
 
 /// A whole number from 0, which stands for no limit.
-fn limit<N: TryFrom<i64> + Display>(value: &Value, most: N) -> Result<N, String> {
+fn limit<N: TryFrom<i64> + Into<i64> + Copy + Display>(value: &Value, most: N) -> Result<N, String> {
     value
         .as_i64()
-        .filter(|number| *number >= 0)
+        .filter(|number| (0..=most.into()).contains(number))
         .and_then(|number| N::try_from(number).ok())
         .ok_or_else(|| format!("must be a whole number from 0 (no limit) to {most}"))
 }

@@ -142,7 +142,7 @@ fn keys_that_are_missing_unknown_or_of_the_wrong_type_are_named() {
         fault_of("/firms/0/time zone", json!("UTC")),
         "$.firms[0][\"time zone\"]: unknown key; known are external_id, name, timezone, currency, retry_policy, \
          allow_self_approval, require_client_approval, auto_apply_credit, max_charge_minor, max_charges_per_run, pause_client_on_fraud, \
-         payment_terms_days"
+         payment_terms_days, alert_failure_rate_percent, alert_failures_in_row, alert_daily_summary"
     );
     assert_eq!(
         fault_of("/time_entries/0/minutes", json!("90")),

@@ -9,6 +9,11 @@ use crate::{
     store::{Result, audit, error::one_row, resolve},
 };
 
+/// A tenth of a day's charges may fail before a firm is told (A-26).
+const FAILURE_RATE_PERCENT: i32 = 10;
+/// The third failure in a row is a warning (A-26).
+const FAILURES_IN_ROW: i32 = 3;
+
 impl Import<'_> {
     pub(super) async fn firm(&mut self, firm: &Firm) -> Result<()> {
         let id = match self.find_firm(&firm.external_id).await? {
@@ -56,8 +61,9 @@ impl Import<'_> {
         sqlx::query!(
             "insert into firms (id, external_id, name, timezone, default_currency, retry_policy, allow_self_approval,
                                 require_client_approval, auto_apply_credit, max_charge_minor, max_charges_per_run, pause_client_on_fraud,
-                                payment_terms_days)
-             values ($1, $2, $3, $4, $5::text, $6, $7, $8, $9, nullif($10::bigint, 0), nullif($11::int, 0), $12, coalesce($13::int, 30))",
+                                payment_terms_days, alert_failure_rate_percent, alert_failures_in_row, alert_daily_summary)
+             values ($1, $2, $3, $4, $5::text, $6, $7, $8, $9, nullif($10::bigint, 0), nullif($11::int, 0), $12, coalesce($13::int, 30),
+                     nullif($14::int, 0), nullif($15::int, 0), $16)",
             id.0,
             firm.external_id,
             firm.name,
@@ -71,6 +77,9 @@ impl Import<'_> {
             firm.max_charges_per_run,
             firm.pause_client_on_fraud.unwrap_or(true),
             firm.payment_terms_days,
+            firm.alert_failure_rate_percent.unwrap_or(FAILURE_RATE_PERCENT),
+            firm.alert_failures_in_row.unwrap_or(FAILURES_IN_ROW),
+            firm.alert_daily_summary.unwrap_or(true),
         )
         .execute(&mut **self.tx)
         .await?;
@@ -82,7 +91,8 @@ impl Import<'_> {
         let row = sqlx::query!(
             r#"select name, timezone, default_currency::text as "currency!", retry_policy, allow_self_approval, require_client_approval,
                       auto_apply_credit, coalesce(max_charge_minor, 0) as "max_charge!", coalesce(max_charges_per_run, 0) as "max_charges!",
-                      pause_client_on_fraud, payment_terms_days
+                      pause_client_on_fraud, payment_terms_days, coalesce(alert_failure_rate_percent, 0) as "alert_rate!",
+                      coalesce(alert_failures_in_row, 0) as "alert_row!", alert_daily_summary
                from firms where id = $1 for update"#,
             id.0
         )
@@ -133,6 +143,21 @@ impl Import<'_> {
                 firm.payment_terms_days
                     .is_none_or(|wanted| wanted == row.payment_terms_days),
             ),
+            (
+                "alert_failure_rate_percent",
+                firm.alert_failure_rate_percent
+                    .is_none_or(|wanted| wanted == row.alert_rate),
+            ),
+            (
+                "alert_failures_in_row",
+                firm.alert_failures_in_row
+                    .is_none_or(|wanted| wanted == row.alert_row),
+            ),
+            (
+                "alert_daily_summary",
+                firm.alert_daily_summary
+                    .is_none_or(|wanted| wanted == row.alert_daily_summary),
+            ),
         ]);
         if fields.is_empty() {
             self.report.firms.unchanged += 1;
@@ -146,7 +171,8 @@ impl Import<'_> {
             "update firms set name = $2, timezone = $3, default_currency = $4::text, retry_policy = $5, allow_self_approval = $6,
                     require_client_approval = $7, auto_apply_credit = $8, max_charge_minor = nullif($9::bigint, 0),
                     max_charges_per_run = nullif($10::int, 0), pause_client_on_fraud = $11,
-                    payment_terms_days = $12
+                    payment_terms_days = $12, alert_failure_rate_percent = nullif($13::int, 0),
+                    alert_failures_in_row = nullif($14::int, 0), alert_daily_summary = $15
               where id = $1",
             id.0,
             firm.name,
@@ -160,6 +186,9 @@ impl Import<'_> {
             firm.max_charges_per_run.unwrap_or(row.max_charges),
             firm.pause_client_on_fraud.unwrap_or(row.pause_client_on_fraud),
             firm.payment_terms_days.unwrap_or(row.payment_terms_days),
+            firm.alert_failure_rate_percent.unwrap_or(row.alert_rate),
+            firm.alert_failures_in_row.unwrap_or(row.alert_row),
+            firm.alert_daily_summary.unwrap_or(row.alert_daily_summary),
         )
         .execute(&mut **self.tx)
         .await?;
