@@ -635,3 +635,53 @@ async fn b20_b23_the_daily_run_keeps_what_it_finds_tells_once_and_settles_it() {
     assert_eq!(world.texts(alerts).await, ["DRIFT_DETECTED t t"]);
     assert_eq!(doctor().await["ok"], json!(true));
 }
+
+/// A difference that nobody mends for months makes no run read months of everything, and is not forgotten either.
+#[tokio::test]
+async fn b20_a_difference_older_than_the_longest_window_stays_open_until_it_is_gone() {
+    let world = World::start(WorldOptions::default()).await;
+    acme::bill_by_hand_only(&world).await;
+    world.switch(BACKFILL, Switch::Off).await;
+    let payer = Payer::alone("globex");
+    cast::enter(&world, std::slice::from_ref(&payer), &[]).await;
+    world.settle().await;
+    world.sim.webhooks(json!({ "drop_next": 1_000 })).await.unwrap();
+    at_stripe(&world, "refunds", &payer, json!({ "amount": 3_000 })).await;
+    world.advance("1h").await;
+    world.settle().await;
+    daily_run(&world).await;
+    let open = "select count(*) from recon_findings where settled_at is null";
+    assert_eq!(world.count(open).await, 1);
+    world.advance("120d").await;
+    world.settle().await;
+    let calls = world.sim.requests().await.unwrap().len();
+    daily_run(&world).await;
+    assert_eq!(world.count(open).await, 1);
+    let now = world.count("select extract(epoch from app.now())::bigint").await;
+    let (mut spans, mut singles) = (0, 0);
+    for call in &world.sim.requests().await.unwrap()[calls..] {
+        let second = |name: &str| {
+            call["params"][name]
+                .as_str()
+                .and_then(|text| text.parse::<i64>().ok())
+        };
+        let (Some(from), Some(before)) = (second("created[gte]"), second("created[lt]")) else {
+            continue;
+        };
+        if before - from == 1 {
+            singles += 1;
+        } else {
+            assert!(now - from < 93 * 24 * 3600, "{call}");
+            spans += 1;
+        }
+    }
+    assert!(spans > 0 && singles > 0, "{spans} {singles}");
+    for event in world.sim.events().await.unwrap() {
+        if event["type"] == "charge.refunded" || event["type"] == "refund.created" {
+            cast::deliver(&world, &event).await;
+        }
+    }
+    world.settle().await;
+    daily_run(&world).await;
+    assert_eq!(world.count(open).await, 0);
+}

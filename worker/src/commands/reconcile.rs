@@ -23,7 +23,7 @@ use crate::{
     metrics::Metrics,
     output::{Exit, Failure, Format, table},
     queue::JobError,
-    reconcile::{self, Error, LOOK_BACK, SETTLING, Survey, Window, repair},
+    reconcile::{self, Error, LOOK_BACK, Open, SETTLING, Survey, Window, repair},
     stripe,
 };
 
@@ -114,7 +114,7 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
         until: now - SETTLING,
     };
     let ids: Vec<_> = firms.iter().map(|firm| firm.id).collect();
-    let survey = reconcile::survey(&db, &stripe, &ids, window).await?;
+    let survey = reconcile::survey(&db, &stripe, &ids, window, &Open::new()).await?;
     let mut report = Report::of(&survey, &firms, window);
     let Some(plan) = plan else {
         out.show(&report, describe)?;

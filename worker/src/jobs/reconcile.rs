@@ -18,7 +18,7 @@ use crate::{
     commands::firms::every_firm,
     context::Context,
     queue::{Attempts, Claim, ExternalJob, JobError, Outcome, Retry, hours, minutes},
-    reconcile::{self, LOOK_BACK, SETTLING, Window, tell},
+    reconcile::{self, Open, Window, tell},
 };
 
 /// The job's kind.
@@ -41,18 +41,14 @@ impl ExternalJob for Reconcile {
     async fn run(cx: &Context, claim: &Claim) -> Result<Outcome, JobError> {
         let now = cx.db.now().await?;
         let firms = every_firm(&cx.db).await?;
-        let mut since = now - LOOK_BACK;
+        let mut open = Open::new();
         for firm in &firms {
             let mut tx = cx.db.snapshot(*firm).await?;
-            let oldest = rows::oldest_open(&mut tx, *firm).await?;
+            open.insert(*firm, rows::times_of_open(&mut tx, *firm).await?);
             tx.rollback().await?;
-            since = oldest.map_or(since, |oldest| oldest.min(since));
         }
-        let window = Window {
-            since,
-            until: now - SETTLING,
-        };
-        let survey = reconcile::survey(&cx.db, &cx.stripe, &firms, window).await?;
+        let window = Window::back_to(&open, now);
+        let survey = reconcile::survey(&cx.db, &cx.stripe, &firms, window, &open).await?;
         let told_from = claim.job.created_at + SECOND_LOOK;
         if survey.count() > 0 && now < told_from {
             return Ok(Outcome::Snooze {

@@ -16,7 +16,7 @@ mod theirs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use shared::{
     domain::reconcile::{Finding, Kind, Layer, Side},
     ids::FirmId,
@@ -32,6 +32,11 @@ use crate::{
 
 /// How far back a run looks unless told: as long as Stripe keeps its events.
 pub const LOOK_BACK: TimeDelta = TimeDelta::days(30);
+/// How far back it looks at most for the sake of what is open: a quarter of everything is a fair price for one look, and what is
+/// older is looked at by itself.
+const LONGEST: TimeDelta = TimeDelta::days(90);
+/// Older differences that are looked at by themselves, five calls each; with more, none that a run does not find is settled.
+const MOST_OLDER: usize = 1000;
 /// What is younger may still be on its way to us.
 pub const SETTLING: TimeDelta = TimeDelta::minutes(5);
 /// Findings kept of one firm: enough to see what is wrong, and no flood when the key is of another account.
@@ -82,6 +87,30 @@ pub struct Window {
     pub until: DateTime<Utc>,
 }
 
+/// When the objects of open findings were made, by firm.
+pub type Open = BTreeMap<FirmId, Vec<DateTime<Utc>>>;
+
+impl Window {
+    /// The usual window, and further back where an open finding is older, up to a limit.
+    pub fn back_to(open: &Open, now: DateTime<Utc>) -> Self {
+        let oldest = open.values().flatten().min();
+        let usual = now - LOOK_BACK;
+        Self {
+            since: oldest.map_or(usual, |oldest| usual.min(*oldest).max(now - LONGEST)),
+            until: now - SETTLING,
+        }
+    }
+
+    /// The second that this moment lies in: Stripe counts no finer.
+    fn second_of(at: DateTime<Utc>) -> Self {
+        let since = at.trunc_subsecs(0);
+        Self {
+            since,
+            until: since + TimeDelta::seconds(1),
+        }
+    }
+}
+
 /// What was found of one firm.
 #[derive(Clone, Debug, Default)]
 pub struct OfFirm {
@@ -115,11 +144,17 @@ impl Survey {
     }
 }
 
-/// Compares everything of these firms.
+/// Compares everything of these firms, and what is older than the window where something of it is `open`.
 ///
 /// # Errors
 /// When the database or Stripe is away, or there is too much for one run.
-pub async fn survey(db: &Db, stripe: &Client, firms: &[FirmId], window: Window) -> Result<Survey, Error> {
+pub async fn survey(
+    db: &Db,
+    stripe: &Client,
+    firms: &[FirmId],
+    window: Window,
+    open: &Open,
+) -> Result<Survey, Error> {
     let mut walk = Walk {
         db,
         stripe,
@@ -134,6 +169,7 @@ pub async fn survey(db: &Db, stripe: &Client, firms: &[FirmId], window: Window) 
             walk.open_cycles(*firm).await?;
             walk.recorded(*firm).await?;
         }
+        walk.older(open).await?;
         walk.undelivered().await?;
         walk.endpoints().await?;
     }
@@ -182,6 +218,34 @@ impl Walk<'_> {
             });
         }
         Ok(same)
+    }
+
+    /// Looks again at what an earlier run found and the window does not reach: at the very second of each, as if that were the
+    /// window.
+    async fn older(&mut self, open: &Open) -> Result<(), Error> {
+        let window = self.window;
+        let mut seconds: BTreeMap<DateTime<Utc>, BTreeSet<FirmId>> = BTreeMap::new();
+        for (firm, times) in open {
+            for at in times.iter().map(|at| Window::second_of(*at).since) {
+                if at < window.since {
+                    seconds.entry(at).or_default().insert(*firm);
+                }
+            }
+        }
+        for (at, firms) in seconds.iter().take(MOST_OLDER) {
+            self.window = Window::second_of(*at);
+            self.read_lists().await?;
+            for firm in firms {
+                self.recorded(*firm).await?;
+            }
+        }
+        self.window = window;
+        for firm in seconds.values().skip(MOST_OLDER).flatten() {
+            if let Some(of_firm) = self.survey.firms.get_mut(firm) {
+                of_firm.truncated = true;
+            }
+        }
+        Ok(())
     }
 
     /// Adds a finding, once, of a firm that was asked for.

@@ -151,16 +151,18 @@ pub async fn lock_repairs(conn: &mut PgConnection, firm: FirmId) -> Result<()> {
     Ok(())
 }
 
-/// When the oldest object of an open finding was made: the next run looks back as far, or it would take it for settled.
+/// When the objects of the open findings were made, the oldest first: the next run looks at each again, or it would take it for
+/// settled.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn oldest_open(conn: &mut PgConnection, firm: FirmId) -> Result<Option<DateTime<Utc>>> {
+pub async fn times_of_open(conn: &mut PgConnection, firm: FirmId) -> Result<Vec<DateTime<Utc>>> {
     Ok(sqlx::query_scalar!(
-        "select min(object_at) from recon_findings where firm_id = $1 and settled_at is null",
+        r#"select distinct object_at as "at!" from recon_findings
+            where firm_id = $1 and settled_at is null and object_at is not null order by 1"#,
         firm.0
     )
-    .fetch_one(conn)
+    .fetch_all(conn)
     .await?)
 }
 

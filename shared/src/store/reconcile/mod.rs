@@ -5,7 +5,7 @@ mod internal;
 mod ours;
 mod theirs;
 
-pub use findings::{NewRun, Open, count_open, keep, lock_repairs, oldest_open, open, settle, take_time};
+pub use findings::{NewRun, Open, count_open, keep, lock_repairs, open, settle, take_time, times_of_open};
 pub use internal::internal;
 pub use ours::{OpenCycle, Recorded, What, open_cycles, recorded};
 pub use theirs::{
