@@ -282,6 +282,179 @@ fn every_command_in_the_documents_is_one() {
     assert!(seen.len() > 40, "only {} found", seen.len());
 }
 
+/// The filters of a text: what stands in quotes behind `-E` or `filter =`.
+fn filters_in(text: &str) -> Vec<&str> {
+    let behind = |mark: &'static str, quote: char| {
+        text.split(mark)
+            .skip(1)
+            .filter_map(move |rest| rest.split_once(quote).map(|(filter, _)| filter))
+    };
+    behind("-E '", '\'').chain(behind("filter = \"", '"')).collect()
+}
+
+/// The `test(…)` of a filter, without their parentheses.
+fn test_parts(filter: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for (at, mark) in filter.match_indices("test(") {
+        let rest = &filter[at + mark.len()..];
+        let mut depth = 1;
+        let end = rest.find(|c: char| {
+            depth += match c {
+                '(' => 1,
+                ')' => -1,
+                _ => 0,
+            };
+            depth == 0
+        });
+        found.extend(end.map(|end| &rest[..end]));
+    }
+    found
+}
+
+/// The texts that a pattern of ours stands for: groups of alternatives, and `^` at the beginning. Nothing else of a regular
+/// expression is used in a filter.
+fn alternatives(pattern: &str) -> Result<Vec<String>, String> {
+    if let Some((before, rest)) = pattern.split_once('(') {
+        let (group, after) = rest.split_once(')').ok_or("a group has no end")?;
+        let mut found = Vec::new();
+        let (outside, before) = before
+            .rsplit_once('|')
+            .map_or((None, before), |(a, b)| (Some(a), b));
+        let (after, further) = after.split_once('|').map_or((after, None), |(a, b)| (a, Some(b)));
+        for one in group.split('|') {
+            found.extend(alternatives(&format!("{before}{one}{after}"))?);
+        }
+        for rest in [outside, further].into_iter().flatten() {
+            found.extend(alternatives(rest)?);
+        }
+        return Ok(found);
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_:^".contains(c);
+    match pattern.chars().find(|c| !plain(*c) && *c != '|') {
+        Some(odd) => Err(format!("{odd:?} is more than this check reads")),
+        None => Ok(pattern.split('|').map(str::to_owned).collect()),
+    }
+}
+
+/// What is wrong with a filter: a part that no test's name matches, as cargo-nextest would read it.
+fn filter_faults(filter: &str, names: &BTreeSet<String>) -> Vec<String> {
+    let matches = |text: &str| match text.strip_prefix('^') {
+        Some(beginning) => names.iter().any(|name| name.starts_with(beginning)),
+        None => names.iter().any(|name| name.contains(text)),
+    };
+    let mut faults = Vec::new();
+    for part in test_parts(filter) {
+        let pattern = part.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
+        let texts = pattern.map_or_else(|| Ok(vec![part.to_owned()]), alternatives);
+        match texts {
+            Ok(texts) if texts.iter().any(|text| matches(text)) => {}
+            Ok(_) => faults.push(format!("no test matches test({part})")),
+            Err(fault) => faults.push(format!("test({part}): {fault}")),
+        }
+    }
+    faults
+}
+
+/// Names as cargo-nextest has them: modules and function.
+fn names_of(tests: &BTreeMap<String, Proof>) -> BTreeSet<String> {
+    let name = |at: &str| {
+        let (path, function) = at.split_once("::").unwrap();
+        let (_, modules) = ["/src/", "/it/", "/tests/"]
+            .iter()
+            .find_map(|folder| path.split_once(folder))
+            .unwrap();
+        let modules: Vec<&str> = modules
+            .trim_end_matches(".rs")
+            .split('/')
+            .filter(|module| !["mod", "main", "lib"].contains(module))
+            .collect();
+        [modules, vec![function]].concat().join("::")
+    };
+    let mut names: BTreeSet<String> = tests.keys().map(|at| name(at)).collect();
+    // Those of the crash points are made by a macro from its table.
+    let table = documents::read("tests/it/crash_points/mod.rs");
+    let made = table.lines().filter_map(|line| {
+        let (name, _) = line.trim_start().split_once(": ")?;
+        name.contains("crash_points_of_")
+            .then(|| format!("crash_points::{name}"))
+    });
+    names.extend(made);
+    names
+}
+
+#[test]
+fn every_filter_that_a_document_or_a_script_names_finds_a_test() {
+    let names = names_of(&every_test());
+    let mut files = documents::documents();
+    for script in [
+        ".config/nextest.toml",
+        "tests/year",
+        "tests/soak",
+        "tests/crash-points",
+    ] {
+        files.push(documents::root().join(script));
+    }
+    let (mut seen, mut faults) = (0, Vec::new());
+    for file in files {
+        for filter in filters_in(&std::fs::read_to_string(&file).unwrap()) {
+            // A placeholder, or a variable of the script.
+            if filter.contains("NAME") || filter.contains('$') {
+                continue;
+            }
+            seen += test_parts(filter).len();
+            let wrong = filter_faults(filter, &names);
+            faults.extend(
+                wrong
+                    .iter()
+                    .map(|fault| format!("{}: {filter}: {fault}", file.display())),
+            );
+        }
+    }
+    // Each deliberate bug with the test that must find it.
+    for line in documents::read("tests/sabotage").lines() {
+        let cells: Vec<&str> = line.split('|').collect();
+        let is_bug = |bug: &str| bug.starts_with('p') && bug[1..].starts_with(|c: char| c.is_ascii_digit());
+        if let [bug, test, _, ..] = cells[..]
+            && is_bug(bug)
+        {
+            seen += 1;
+            if !names.iter().any(|name| name.rsplit("::").next() == Some(test)) {
+                faults.push(format!("tests/sabotage: {bug}: there is no test {test}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(seen > 50, "only {seen} found");
+}
+
+#[test]
+fn a_filter_that_finds_nothing_is_found() {
+    let names: BTreeSet<String> = ["queue::tests::p4_it", "ladder::s8_it", "load_it"]
+        .map(str::to_owned)
+        .into();
+    for sound in [
+        "test(s8_) + test(p4_)",
+        "test(ladder)",
+        "package(worker) & test(/^(queue|scheduler)::tests::/) & !test(p4_it)",
+        "test(/(^|::)load_|_under_load/)",
+        "package(worker)",
+    ] {
+        assert_eq!(filter_faults(sound, &names), [""; 0], "{sound}");
+    }
+    for (wrong, faults) in [
+        ("test(s8_) + test(s9_)", &["no test matches test(s9_)"][..]),
+        ("test(/^tests::/)", &["no test matches test(/^tests::/)"]),
+        (
+            "test(/s8_.*/)",
+            &["test(/s8_.*/): '.' is more than this check reads"],
+        ),
+    ] {
+        assert_eq!(filter_faults(wrong, &names), faults, "{wrong}");
+    }
+    let text = "`tests/run -E 'test(s8_)'` and\nfilter = \"test(p4_)\"\n";
+    assert_eq!(filters_in(text), ["test(s8_)", "test(p4_)"]);
+}
+
 /// The check is able to fail.
 #[test]
 fn a_wrong_row_is_found_whatever_is_wrong_with_it() {
