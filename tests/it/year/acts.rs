@@ -7,7 +7,7 @@ use tests::world::World;
 
 use super::{
     expected::Expected,
-    plan::{Act, EVE, Entry, FIRMS, Firm, Plan, Terms},
+    plan::{Act, Entry, FIRMS, Firm, Plan, Terms, eve},
 };
 
 /// The reason for everything.
@@ -510,5 +510,5 @@ fn engagement(terms: &Terms) -> Value {
 
 /// The end that was agreed in the beginning.
 fn first_end(terms: &Terms) -> Option<chrono::NaiveDate> {
-    terms.ends_on.filter(|end| *end > EVE)
+    terms.ends_on.filter(|end| *end > eve())
 }

@@ -1,21 +1,30 @@
-//! What a generated year holds: firms, clients, terms, and what happens on which day. Pure: a seed gives the same year for ever.
+//! What a generated year holds: firms, clients, terms, and what happens on which day. A seed gives the same year for ever, but for
+//! the calendar of a later leap year once 2028 has begun.
 //!
 //! What is done to an invoice cannot name it, as nobody knows beforehand which there will be: such an act carries a number, by
 //! which whoever carries it out picks one of those that are fit for it on that day.
 
-use chrono::{Days, NaiveDate, TimeDelta, Weekday};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Weekday};
+use ::tests::world::wall_clock_secs;
 
-/// Days of the year that are lived through: 2028 is a leap year.
+/// Days of the year that is lived through, a leap year.
 pub const DAYS: u32 = 366;
 
 /// Clients of all firms together.
 const CLIENTS: u64 = 40;
 
-/// The day before the first one.
-pub const EVE: NaiveDate = match NaiveDate::from_ymd_opt(2028, 1, 1) {
-    Some(day) => day,
-    None => NaiveDate::MIN,
-};
+/// The day before the first one: New Year of 2028 or, as a clock moves forward only, of the first leap year that has not begun.
+pub fn eve() -> NaiveDate {
+    eve_after(DateTime::from_timestamp(wall_clock_secs(), 0).map_or(NaiveDate::MAX, |now| now.date_naive()))
+}
+
+fn eve_after(today: NaiveDate) -> NaiveDate {
+    let new_years = (2028..)
+        .step_by(4)
+        .filter_map(|year| NaiveDate::from_ymd_opt(year, 1, 1));
+    let mut leap = new_years.filter(|day| day.leap_year() && *day > today);
+    leap.next().unwrap_or(NaiveDate::MAX)
+}
 
 /// A firm with its calendar.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +78,7 @@ pub const FIRMS: [Firm; 3] = [
 /// The time of the year's steps: an hour at which New York has begun its run of the day in summer and not yet in winter. Each day
 /// is a little later than the one before, so that a retry that is due in three days is due when the third day is looked at.
 pub fn at(day: u32) -> chrono::DateTime<chrono::Utc> {
-    let base = EVE
+    let base = eve()
         .and_hms_opt(6, 5, 0)
         .map_or(NaiveDate::MIN.into(), |time| time);
     base.and_utc() + TimeDelta::days(day.into()) + TimeDelta::seconds(10 * i64::from(day))
@@ -351,7 +360,7 @@ impl Year {
             }
         }
         // One is found months late: a person must say that all of it is billed.
-        all[0].starts_on = EVE - Days::new(150);
+        all[0].starts_on = eve() - Days::new(150);
         all[0].ends_on = None;
         let day = self.day(20, 60);
         self.on(day, Act::CatchUp { firm: all[0].firm });
@@ -362,7 +371,7 @@ impl Year {
         let (mode, cadence, anniversary, daily) = shape;
         let firm = client % FIRMS.len();
         let starts = if self.dice.chance(60) { (-25, 60) } else { (0, 240) };
-        let starts_on = EVE + TimeDelta::days(self.dice.number(starts.0, starts.1));
+        let starts_on = eve() + TimeDelta::days(self.dice.number(starts.0, starts.1));
         let length = self.dice.number(70, 250);
         let repeats = cadence == Some("monthly") || (cadence == Some("quarterly") && length > 200);
         let ends_on = (repeats && self.dice.chance(60)).then(|| starts_on + TimeDelta::days(length));
@@ -421,7 +430,7 @@ impl Year {
 
     fn end_early(&mut self, terms: &mut Terms) {
         let day = self.day(60, 300);
-        let on = EVE + TimeDelta::days(i64::from(day) + self.dice.number(0, 25));
+        let on = eve() + TimeDelta::days(i64::from(day) + self.dice.number(0, 25));
         if on > terms.starts_on {
             let engagement = terms.name.clone();
             self.on(day, Act::End { engagement, on });
@@ -436,7 +445,7 @@ impl Year {
         }
         let mut day = self.day(2, 8);
         while day <= DAYS {
-            let worked_on = EVE + TimeDelta::days(i64::from(day) - self.dice.number(1, 7));
+            let worked_on = eve() + TimeDelta::days(i64::from(day) - self.dice.number(1, 7));
             let of = versions.iter().find(|(terms, signed)| {
                 *signed < day
                     && terms.starts_on <= worked_on
@@ -532,7 +541,7 @@ const EVERYDAY: [(i64, Throw); 18] = [
 ];
 /// How many days after the eve.
 fn day_of(date: NaiveDate) -> i64 {
-    (date - EVE).num_days()
+    (date - eve()).num_days()
 }
 
 fn client(dice: &mut Dice) -> usize {
@@ -610,7 +619,7 @@ fn credit(dice: &mut Dice, day: u32) -> Act {
         client: client(dice),
         units: dice.number(1, 60),
         source: dice.one(&["goodwill", "correction", "promotional"]),
-        expires_on: dice.chance(40).then(|| EVE + Days::new(expires.into())),
+        expires_on: dice.chance(40).then(|| eve() + Days::new(expires.into())),
     }
 }
 
@@ -697,6 +706,20 @@ mod tests {
                 })
                 .collect();
             assert_eq!(acts.len(), 24, "seed {seed}: {acts:?}");
+        }
+    }
+
+    #[test]
+    fn a_year_begins_on_a_day_to_come_in_whatever_year_it_is_run() {
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        for (today, eve) in [
+            ("2026-11-26", "2028-01-01"),
+            ("2027-12-31", "2028-01-01"),
+            ("2028-01-01", "2032-01-01"),
+            ("2031-06-30", "2032-01-01"),
+            ("2099-01-01", "2104-01-01"),
+        ] {
+            assert_eq!(eve_after(day(today)), day(eve), "{today}");
         }
     }
 
