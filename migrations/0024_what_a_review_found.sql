@@ -63,3 +63,64 @@ alter table alerts drop constraint alerts_alert_type_check;
 alter table alerts add constraint alerts_alert_type_check check (alert_type in (
   'AGENT_OFFLINE', 'AGENT_NEVER_SYNCED', 'PAYMENT_FAILED', 'SUBSCRIPTION_EXPIRING', 'USAGE_HIGH', 'POLICY_CHANGED', 'SYSTEM_ERROR',
   'SUBSCRIPTION_CANCELLED', 'DISPUTE_OPENED', 'RETRY_EXHAUSTED', 'DRIFT_DETECTED', 'DAILY_SUMMARY'));
+
+-- A cycle also keeps the retry policy that it began with: the steps that the client has been told of are never moved (A-11).
+create or replace function app.cycle_guard() returns trigger language plpgsql as $$
+begin
+  if tg_op = 'DELETE' then
+    raise exception 'collection cycles are history' using errcode = 'QT010';
+  end if;
+  if old.state = 'succeeded' and new.state <> 'succeeded' then
+    raise exception 'a succeeded collection cycle stays succeeded' using errcode = 'QT010';
+  end if;
+  if old.stripe_payment_intent_id is not null and new.stripe_payment_intent_id is distinct from old.stripe_payment_intent_id then
+    raise exception 'a collection cycle keeps its PaymentIntent' using errcode = 'QT010';
+  end if;
+  if new.policy is distinct from old.policy then
+    raise exception 'a collection cycle keeps its retry policy' using errcode = 'QT010';
+  end if;
+  if old.state in ('exhausted', 'canceled') and new.state not in (old.state, 'succeeded') then
+    raise exception 'collection cycle already ended as %', old.state using errcode = 'QT010';
+  end if;
+  new.version := old.version + 1;
+  return new;
+end $$;
+
+-- The daily comparison's own log, a row per firm and day. What it found is kept, with the run that found it first, and stands in
+-- the audit; a run that found nothing new may go after a quarter.
+create function app.recon_run_guard() returns trigger language plpgsql as $$
+begin
+  if tg_op = 'UPDATE' or old.run_at > app.now() - interval '90 days' then
+    raise exception 'a comparison is history' using errcode = 'QT010';
+  end if;
+  return old;
+end $$;
+drop trigger append_only on recon_runs;
+create trigger recon_run_guard before update or delete on recon_runs for each row execute function app.recon_run_guard();
+grant delete on recon_runs to quittance_worker;
+
+-- Removes some of them, firm by firm; as whoever calls. Returns how many.
+create function app.prune_recon_runs(before timestamptz, most bigint) returns bigint
+  language plpgsql set search_path = public, pg_temp as $$
+declare
+  was constant text := coalesce(current_setting('app.firm_id', true), '');
+  firm uuid;
+  gone bigint := 0;
+  n bigint;
+begin
+  for firm in select f.firm_id from app.firms() f loop
+    exit when gone >= most;
+    perform set_config('app.firm_id', firm::text, true);
+    delete from recon_runs d where d.firm_id = firm and d.id in (
+      select r.id from recon_runs r
+       where r.firm_id = firm and r.run_at < before
+         and not exists (select from recon_findings f where f.firm_id = r.firm_id and f.run_id = r.id)
+       order by r.run_at limit most - gone);
+    get diagnostics n = row_count;
+    gone := gone + n;
+  end loop;
+  perform set_config('app.firm_id', was, true);
+  return gone;
+end $$;
+revoke execute on function app.prune_recon_runs(timestamptz, bigint) from public;
+grant execute on function app.prune_recon_runs(timestamptz, bigint) to quittance_worker;

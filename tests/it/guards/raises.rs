@@ -6,7 +6,12 @@ use super::catalogue::Proof;
 const DRAFT: &str = "(select id from invoices where doc_state = 'draft' and firm_id = app.firm())";
 
 /// A function, what it raises (as in its source), and a statement that it refuses. `{draft}` is the id of a draft.
-const RAISED_BY: [(&str, &str, &str); 69] = [
+const RAISED_BY: [(&str, &str, &str); 71] = [
+    (
+        "recon_run_guard",
+        "a comparison is history",
+        "delete from recon_runs where firm_id = app.firm()",
+    ),
     (
         "recon_finding_guard",
         "what was found is history",
@@ -214,6 +219,11 @@ const RAISED_BY: [(&str, &str, &str); 69] = [
         "cycle_guard",
         "a collection cycle keeps its PaymentIntent",
         "update collection_cycles set stripe_payment_intent_id = 'pi_x' where state = 'retry_wait' and firm_id = app.firm()",
+    ),
+    (
+        "cycle_guard",
+        "a collection cycle keeps its retry policy",
+        "update collection_cycles set policy = policy || '{\"version\": 9}' where state = 'retry_wait' and firm_id = app.firm()",
     ),
     (
         "cycle_guard",

@@ -1,4 +1,5 @@
-//! Removes what nobody needs any more: finished jobs and the signed bytes of old events.
+//! Removes what nobody needs any more: finished jobs, the signed bytes of old events, comparisons that found nothing new, and how
+//! far a backfill came whose command is long gone.
 //! Trigger: schedule `prune`, hourly.   Effect: deletes rows, nothing else.
 //! Idempotent: what is gone is gone; short batches, each in a transaction of its own.
 //! Gives up: after 5 attempts; the next hour tries again.
@@ -23,6 +24,12 @@ const DISCARDED_DAYS: i32 = 90;
 /// Stripe itself keeps events for 30 days; ours outlive those by a few.
 const BODY_DAYS: i32 = 35;
 
+/// A comparison that found nothing new says nothing after a quarter; the database keeps younger ones.
+const RECON_RUN_DAYS: i32 = 91;
+
+/// A pass of a command that was given up; the daily one is never left for so long.
+const PASS_DAYS: i32 = 30;
+
 /// Rows per transaction: short locks, and little to roll back.
 const BATCH: i64 = 1000;
 
@@ -41,7 +48,11 @@ impl ExternalJob for Prune {
     async fn run(cx: &Context, claim: &Claim) -> Result<Outcome, JobError> {
         let jobs = all(cx, claim, Table::Jobs).await?;
         let bodies = all(cx, claim, Table::Bodies).await?;
-        Ok(Outcome::Done(json!({ "jobs": jobs, "event_bodies": bodies })))
+        let runs = all(cx, claim, Table::ReconRuns).await?;
+        let passes = all(cx, claim, Table::BackfillPasses).await?;
+        Ok(Outcome::Done(json!({
+            "jobs": jobs, "event_bodies": bodies, "recon_runs": runs, "backfill_passes": passes,
+        })))
     }
 }
 
@@ -49,6 +60,8 @@ impl ExternalJob for Prune {
 enum Table {
     Jobs,
     Bodies,
+    ReconRuns,
+    BackfillPasses,
 }
 
 async fn all(cx: &Context, claim: &Claim, table: Table) -> Result<u64, JobError> {
@@ -59,6 +72,8 @@ async fn all(cx: &Context, claim: &Claim, table: Table) -> Result<u64, JobError>
         let batch = match table {
             Table::Jobs => finished_jobs(&mut tx).await?,
             Table::Bodies => event_bodies(&mut tx).await?,
+            Table::ReconRuns => recon_runs(&mut tx).await?,
+            Table::BackfillPasses => backfill_passes(&mut tx).await?,
         };
         tx.commit().await?;
         removed += batch;
@@ -92,6 +107,31 @@ async fn event_bodies(conn: &mut sqlx::PgConnection) -> Result<u64, JobError> {
             where received_at < clock_timestamp() - make_interval(days => $1)
             order by received_at limit $2)",
         BODY_DAYS,
+        BATCH,
+    )
+    .execute(conn)
+    .await?
+    .rows_affected())
+}
+
+async fn recon_runs(conn: &mut sqlx::PgConnection) -> Result<u64, JobError> {
+    let removed = sqlx::query_scalar!(
+        r#"select app.prune_recon_runs(app.now() - make_interval(days => $1), $2) as "removed!""#,
+        RECON_RUN_DAYS,
+        BATCH,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(removed.unsigned_abs())
+}
+
+async fn backfill_passes(conn: &mut sqlx::PgConnection) -> Result<u64, JobError> {
+    Ok(sqlx::query!(
+        "delete from backfill_passes where pass in (
+           select pass from backfill_passes
+            where of_job <> '00000000-0000-0000-0000-000000000000' and updated_at < app.now() - make_interval(days => $1)
+            limit $2)",
+        PASS_DAYS,
         BATCH,
     )
     .execute(conn)
