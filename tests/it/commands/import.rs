@@ -115,6 +115,8 @@ const FAULTS: &[Fault] = &[
     (&[("/invoices/0/lines/0/amount", "10000000000.00")],
      "$.invoices[0].lines[0].amount: '10000000000.00' usd is too large: Stripe takes at most 12 digits in minor units"),
     (&[("/invoices/0/currency", "eur")], "$.invoices[0].currency: 'retainer' is billed in usd"),
+    (&[("/invoices/0/lines/0/description_code", "as agreed with Ms Doe")],
+     "$.invoices[0].lines[0].description_code: must be a code such as 'retainer', of letters, digits and _ - . : without blanks, 64 at most"),
     (&[("/time_entries/0/engagement", "nothing")],
      "$.time_entries[0].engagement: there is no engagement 'nothing', neither in the document nor in the database"),
 ];

@@ -1,6 +1,7 @@
 //! `invoices` of a document: issued by the import.
 
 use chrono::NaiveDate;
+use serde_json::Value;
 
 use super::{
     amounts::{self, Amount},
@@ -127,7 +128,7 @@ fn read_lines(fields: &Fields<'_>, currency: Option<Currency>) -> Option<Vec<Lin
 
 fn read_line(fields: &Fields<'_>, currency: Option<Currency>) -> Option<Line> {
     let kind = fields.required("kind", parsed::<LineKind>);
-    let description_code = fields.or("description_code", String::new(), text);
+    let description_code = fields.or("description_code", String::new(), code);
     let which = match kind {
         Some(LineKind::PackageFee | LineKind::Hourly) => Amount::Positive,
         Some(LineKind::Adjustment) | None => Amount::Signed,
@@ -145,6 +146,22 @@ fn read_tax(fields: &Fields<'_>, currency: Option<Currency>) -> Option<Money> {
         return amounts::required(fields, "tax", Amount::NonNegative, currency);
     }
     currency.map(Money::zero)
+}
+
+/// Longer than any code that says what a line is for, and too short for a story.
+const MAX_CODE_CHARS: usize = 64;
+
+/// What a line is for, as a code: what clients wrote or are called has no place on an invoice of ours.
+fn code(value: &Value) -> Result<String, String> {
+    let code = text(value)?;
+    let is_of_code = |c: char| c.is_ascii_alphanumeric() || "_-.:".contains(c);
+    if code.chars().count() <= MAX_CODE_CHARS && code.chars().all(is_of_code) {
+        Ok(code)
+    } else {
+        Err(format!(
+            "must be a code such as 'retainer', of letters, digits and _ - . : without blanks, {MAX_CODE_CHARS} at most"
+        ))
+    }
 }
 
 /// The total: positive, payable, and chargeable where it is to be charged.
