@@ -1,8 +1,13 @@
 //! What a program says when its environment is not what it needs: one line that names the variable and the remedy.
 
-use tests::world::{Binaries, Cli, Login, free_port};
+use std::time::Duration;
+
+use tests::world::{Binaries, Cli, Login, World, WorldOptions, free_port};
 
 use super::{COMMANDS, assert_said, bare, run};
+
+/// A worker has started long before.
+const SOON: Duration = Duration::from_secs(20);
 
 /// Nothing listens there: settings are judged before anything is connected to. Every secret says hush.
 const SOUND: [(&str, &str); 5] = [
@@ -256,6 +261,46 @@ async fn clock_of_a_live_installation_stands() {
     assert_eq!(refused.code, 4, "{refused}");
     assert_eq!(refused.json().unwrap()["error"]["code"], "live_mode");
     assert_eq!(world.count("select offset_ms from clock").await, 0);
+}
+
+/// A worker's key decides the mode of a database, once; after that, every program with a key of the other mode is refused.
+#[tokio::test]
+async fn a_key_of_the_other_mode_is_refused_by_a_database_that_has_one() {
+    let world = World::start(WorldOptions {
+        ingress: false,
+        ..WorldOptions::default()
+    })
+    .await;
+    world
+        .until(
+            "select count(*) from installation where livemode = false",
+            1,
+            SOON,
+        )
+        .await;
+    let live = world
+        .command()
+        .with_env("STRIPE_SECRET_KEY", Some("sk_live_1"))
+        .with_env("STRIPE_MODE", None);
+    world.import(&crate::acme::document(&["globex"])).await;
+    let said =
+        "STRIPE_SECRET_KEY is a key of live mode, and this database belongs to test mode: give the other key";
+    for args in [
+        &["client", "payment-method", "add", "globex", "pm_1"][..],
+        &["events", "backfill", "--dry-run"],
+        &["events", "replay", "--since", "1d", "--dry-run"],
+    ] {
+        let refused = live.run(args).await.unwrap();
+        assert_eq!(refused.code, 4, "{refused}");
+        assert!(refused.stderr.contains(said), "{refused}");
+    }
+    let worker = live.with_env("WORKER_ADMIN_ADDR", Some("127.0.0.1:0"));
+    let refused = worker.run(&["worker"]).await.unwrap();
+    assert_ne!(refused.code, 0, "{refused}");
+    assert!(
+        refused.stderr.contains("belongs to the other Stripe mode"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]

@@ -16,7 +16,12 @@ use shared::{
 };
 use uuid::Uuid;
 
-use super::{client_show, connect::stripe_client, find::find_client, open_db, operator};
+use super::{
+    client_show,
+    connect::{check_mode, stripe_client},
+    find::find_client,
+    open_db, operator,
+};
 use crate::{
     output::{Exit, Failure, Format},
     stripe::{self, Client},
@@ -139,7 +144,10 @@ async fn apply(change: Change, out: Format) -> Result<Exit, Failure> {
     let (firm, client) = find_client(&db, &reference).await?;
     // Stripe is asked before a transaction is open.
     let card = match question {
-        Some((stripe, payment_method)) => Some(fetch(&stripe, payment_method).await?),
+        Some((stripe, payment_method)) => {
+            check_mode(&db, &stripe).await?;
+            Some(fetch(&stripe, payment_method).await?)
+        }
         None => None,
     };
     let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));

@@ -8,6 +8,7 @@ use shared::{
     store::{
         self, Db, DbOptions,
         audit::Actor,
+        business_clock,
         migrations::{self, SchemaState},
     },
 };
@@ -97,15 +98,40 @@ pub fn stripe_client() -> Result<Client, ConfigError> {
     Client::new(&settings, limiter, Arc::new(()))
 }
 
+/// Refuses a key of the other mode than the database's: what it asks Stripe for is of another world. A database that no worker
+/// has served yet has no mode.
+///
+/// # Errors
+/// When it is, or the database is away.
+pub async fn check_mode(db: &Db, client: &Client) -> Result<(), Failure> {
+    let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
+    let ours = business_clock::read(&mut conn).await?.livemode;
+    let theirs = client.mode().livemode();
+    let word = |livemode| if livemode { "live" } else { "test" };
+    match ours {
+        Some(ours) if ours != theirs => Err(Failure::refused(
+            "wrong_mode",
+            format!(
+                "STRIPE_SECRET_KEY is a key of {} mode, and this database belongs to {} mode: give the other key",
+                word(theirs),
+                word(ours)
+            ),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// What a job handler may use, for a command that runs one by itself: a client that only reads, and metrics that nobody asks for.
 ///
 /// # Errors
-/// When a setting is missing or malformed; nothing is connected to yet.
-pub fn reading_context(db: Db) -> Result<Context, Failure> {
+/// When a setting is missing or malformed, or the key is of the other mode than the database.
+pub async fn reading_context(db: Db) -> Result<Context, Failure> {
+    let client = stripe_client()?;
+    check_mode(&db, &client).await?;
     let metrics = Metrics::new().map_err(|e| Failure::new("internal", e.to_string()))?;
     Ok(Context {
         db,
-        stripe: Arc::new(stripe_client()?.read_only()),
+        stripe: Arc::new(client.read_only()),
         metrics: Arc::new(metrics),
         worker_id: Arc::from("command"),
     })

@@ -42,7 +42,7 @@ pub async fn run(db: &Db, args: Args, format: Format) -> Result<Exit, Failure> {
     let since = args.since.map(|since| since.at(now));
     let is_older_than_the_list = since.is_some_and(|since| since < now - OLDEST);
     if args.dry_run {
-        let cx = reading_context(db.clone())?;
+        let cx = reading_context(db.clone()).await?;
         let events = backfill::events(&cx, Sink::Nowhere, since)
             .await
             .map_err(failed)?;

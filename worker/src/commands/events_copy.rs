@@ -102,7 +102,7 @@ pub async fn run(db: &Db, args: &CopyArgs, chosen: &[Chosen], format: Format) ->
     };
     let copy = open_db_at(&url, &options).await?;
     refuse_if_not_a_copy(db, &copy).await?;
-    let cx = reading_context(copy)?;
+    let cx = reading_context(copy).await?;
 
     let plan = disorder(chosen.len(), args);
     let kept: Vec<&Chosen> = plan.kept.iter().map(|n| &chosen[*n]).collect();

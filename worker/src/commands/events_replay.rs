@@ -253,7 +253,7 @@ struct Tried {
 
 /// Each event by itself, against the books as they are: what one would write, the next one does not find.
 async fn dry_run(db: &Db, chosen: &[Chosen], format: Format) -> Result<Exit, Failure> {
-    let cx = reading_context(db.clone())?;
+    let cx = reading_context(db.clone()).await?;
     let bar = progress(chosen.len(), format, "events");
     let mut tried = Vec::with_capacity(chosen.len());
     for event in chosen {
