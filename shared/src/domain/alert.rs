@@ -95,8 +95,8 @@ impl Topic<'_> {
             Topic::ClientPaused(client) => format!("client_paused:{client}"),
             Topic::ScheduleLate(schedule) => format!("schedule_late:{schedule}"),
             Topic::Drift => "drift".to_owned(),
-            Topic::FailureRate(date) => format!("{FAILURE_RATE}{date}"),
-            Topic::DailySummary(date) => format!("{DAILY_SUMMARY}{date}"),
+            Topic::FailureRate(date) => format!("failure_rate:{date}"),
+            Topic::DailySummary(date) => format!("daily_summary:{date}"),
             Topic::Named(key) => (*key).to_owned(),
         }
     }
@@ -117,11 +117,15 @@ mod tests {
             (1, 1, 100, false),
             (i64::MAX, i64::MAX, 99, true),
         ] {
-            assert_eq!(
-                too_many_fail(failed, charges, percent),
-                exceeds,
-                "{failed} of {charges}"
-            );
+            let case = (failed, charges, percent);
+            assert_eq!((case, too_many_fail(failed, charges, percent)), (case, exceeds));
         }
+    }
+
+    #[test]
+    fn topics_of_days_begin_with_what_names_all_of_them() {
+        let date = NaiveDate::MIN;
+        assert!(Topic::FailureRate(date).key().starts_with(FAILURE_RATE));
+        assert!(Topic::DailySummary(date).key().starts_with(DAILY_SUMMARY));
     }
 }
