@@ -76,6 +76,10 @@ async fn docs_name_every_metric_that_the_programs_serve_and_no_other() {
     let world = World::start(WorldOptions::default()).await;
     cast::enter(&world, &[Payer::of("firm", "payer")], &[]).await;
     world.settle().await;
+    world.advance("25h").await;
+    let swept = "quittance_schedule_fired_total{schedule=\"sweep_due_charges\"}";
+    world.until_metric(0, swept, 1.0, COUNTED_WITHIN).await;
+    world.settle().await;
     let (_, worker) = world.worker_admin(0, "/metrics").await;
     let (_, ingress) = world.ingress_admin("/metrics").await;
     assert_eq!(scraped(&worker), described("worker"));
