@@ -232,11 +232,22 @@ mod tests {
                 "{currency}"
             );
         }
-        assert_eq!(Currency::USD.minimum_charge_minor(), 50);
-        assert_eq!(ccy("gbp").minimum_charge_minor(), 30);
-        assert_eq!(ccy("huf").minimum_charge_minor(), 17_500);
-        assert_eq!(ccy("jpy").minimum_charge_minor(), 50);
-        assert_eq!(ccy("isk").minimum_charge_minor(), 100);
-        assert_eq!(ccy("kwd").minimum_charge_minor(), 500);
+        for (codes, minor) in [
+            ("gbp", 30),
+            ("usd eur aud cad chf nzd sgd brl inr jpy krw", 50),
+            ("isk ugx", 100),
+            ("aed myr pln ron", 200),
+            ("dkk", 250),
+            ("nok sek", 300),
+            ("hkd", 400),
+            ("kwd bhd jod omr tnd", 500),
+            ("mxn thb", 1_000),
+            ("czk", 1_500),
+            ("huf", 17_500),
+        ] {
+            for code in codes.split(' ') {
+                assert_eq!(ccy(code).minimum_charge_minor(), minor, "{code}");
+            }
+        }
     }
 }

@@ -400,8 +400,21 @@ mod tests {
             (-5, "usd", "-0.05 USD"),
             (i64::MIN, "usd", "-92,233,720,368,547,758.08 USD"),
         ] {
-            assert_eq!(Money::new(minor, ccy(code)).to_string(), shown);
+            let money = Money::new(minor, ccy(code));
+            assert_eq!(
+                (money.to_string(), format!("{money:?}")),
+                (shown.into(), shown.into())
+            );
         }
+    }
+
+    #[test]
+    fn nothing_is_neither_more_nor_less_than_zero() {
+        for minor in [-1, 0, 1] {
+            assert_eq!(usd(minor).is_zero(), minor == 0);
+            assert_eq!(usd(minor).is_positive(), minor > 0);
+        }
+        assert!(Money::zero(Currency::USD).is_zero());
     }
 
     /// B-08.

@@ -459,6 +459,37 @@ mod tests {
         }
     }
 
+    #[test]
+    fn whoever_is_refused_is_told_why() {
+        let by_client = NotGiven::ByClient { name: "ceo".into() };
+        for (why, code, says) in [
+            (NotGiven::NoReason, "reason_missing", "--reason"),
+            (NotGiven::NoApproval, "needs_four_eyes", "--approved-by"),
+            (NotGiven::OwnApproval, "needs_four_eyes", "another person"),
+            (by_client, "role_not_allowed", "ceo"),
+            (NotGiven::Expired, "already_expired", "--expires-on"),
+        ] {
+            assert_eq!(why.code(), code);
+            assert!(why.to_string().contains(says), "{why}");
+        }
+        for (why, says) in [
+            (NotUsed::AutoApplyOff, "by hand"),
+            (NotUsed::NotIssued, "issued"),
+            (NotUsed::ChargeUnderWay, "the outcome"),
+            (NotUsed::NothingOpen, "nothing is open"),
+            (NotUsed::NoCredit, "no credit"),
+            (NotUsed::AboveOpen { open: usd(1_234) }, "12.34 USD is open"),
+            (
+                NotUsed::AboveCredit {
+                    available: usd(1_234),
+                },
+                "12.34 USD of credit",
+            ),
+        ] {
+            assert!(why.to_string().contains(says), "{why}");
+        }
+    }
+
     /// An invoice of 100 that the client's credit of 60 may pay in part.
     fn usable() -> UseFacts {
         UseFacts {

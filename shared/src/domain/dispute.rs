@@ -534,6 +534,16 @@ mod tests {
                 vec!["warning_needs_response", "warning_x", "warning_y"],
                 known("warning_y", Inquiry, None),
             ),
+            // an unknown word is seen behind the known ones of its kind, and not behind those of the other
+            (vec!["arbitration"], known("arbitration", Chargeback, None)),
+            (
+                vec!["needs_response", "under_review", "arbitration"],
+                known("arbitration", Chargeback, None),
+            ),
+            (
+                vec!["warning_under_review", "warning_x", "needs_response"],
+                known("needs_response", Chargeback, None),
+            ),
         ]
     }
 
@@ -579,6 +589,35 @@ mod tests {
             panic!("it is new");
         };
         assert_eq!((kind, outcome), (Kind::Chargeback, Some(Outcome::Withdrawn)));
+    }
+
+    /// It closed when its end was first seen, and not again when more is known of the money.
+    #[test]
+    fn an_end_seen_again_with_the_money_that_it_took_escalates_and_closes_no_second_time() {
+        let ended = known("prevented", Kind::Inquiry, Some(Outcome::Withdrawn)).unwrap();
+        let with_money = Seen {
+            took_money: true,
+            ..seen("prevented")
+        };
+        assert_eq!(
+            observe(Some(&ended), &with_money),
+            Change::Apply {
+                status: Status::Prevented,
+                kind: Kind::Chargeback,
+                outcome: Some(Outcome::Withdrawn),
+                opened: false,
+                escalated: true,
+                closed: false,
+            }
+        );
+    }
+
+    #[test]
+    fn the_same_status_again_changes_nothing() {
+        for (words, end) in lives() {
+            let last = seen(words.last().unwrap());
+            assert_eq!(observe(end.as_ref(), &last), Change::AlreadyApplied, "{words:?}");
+        }
     }
 
     #[test]

@@ -282,10 +282,11 @@ mod tests {
     #[test]
     fn counted_from_the_previous_failure_every_step_lies_ahead() {
         let policy = RetryPolicy::try_new(2, vec![3, 3, 1], Basis::PreviousFailure).unwrap();
-        // heard of at once, within its days, and after them
+        // heard of at once, within its days, as they end, and after them
         for (now, due) in [
             ("2026-03-01T12:00:00Z", "2026-03-04T12:00:00Z"),
             ("2026-03-03T00:00:00Z", "2026-03-04T12:00:00Z"),
+            ("2026-03-04T12:00:00Z", "2026-03-07T12:00:00Z"),
             ("2026-03-10T00:00:00Z", "2026-03-13T00:00:00Z"),
         ] {
             let first = at("2026-01-01T00:00:00Z");
@@ -300,6 +301,10 @@ mod tests {
         assert_eq!(RetryPolicy::default().ends_at(first), at("2026-01-15T02:00:00Z"));
         let chained = RetryPolicy::try_new(2, vec![3, 3, 1], Basis::PreviousFailure).unwrap();
         assert_eq!(chained.ends_at(first), at("2026-01-08T02:00:00Z"));
+        assert_eq!(
+            (chained.version(), chained.offsets_days(), chained.basis()),
+            (2, &[3, 3, 1][..], Basis::PreviousFailure)
+        );
     }
 
     #[test]

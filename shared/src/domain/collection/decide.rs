@@ -716,6 +716,24 @@ pub(super) mod tests {
         );
     }
 
+    #[test]
+    fn by_hand_everything_counts_but_the_day_and_the_firms_limits() {
+        for (name, breaks, _, reason) in conditions() {
+            let (mut facts, ..) = in_flight();
+            breaks(&mut facts);
+            let expected = match name {
+                "cycle_chargeable" | "next_charge_due" | "amount_within_limit" | "charges_within_limit" => {
+                    Ok(())
+                }
+                _ => Err(reason),
+            };
+            let (decision, checks) = decide_by_hand(&facts, now());
+            assert_eq!(decision, expected, "{name}");
+            assert_eq!(failed(&checks).is_empty(), expected.is_ok(), "{name}");
+            assert_eq!(checks.len(), conditions().len());
+        }
+    }
+
     proptest! {
         #[test]
         fn the_first_condition_that_fails_decides(broken in prop::collection::vec(any::<bool>(), 14)) {

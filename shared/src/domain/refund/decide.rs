@@ -304,6 +304,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn whoever_is_refused_is_told_why() {
+        for (why, says) in [
+            (NotRefunded::NotIssued, "only an issued invoice"),
+            (NotRefunded::NothingPaid, "nothing was paid"),
+            (NotRefunded::ChargebackOpen, "chargeback"),
+            (NotRefunded::AboveLeft { left: usd(1_234) }, "only 12.34 USD"),
+            (NotRefunded::NotByCard { by_card: usd(1_234) }, "only 12.34 USD"),
+        ] {
+            assert!(why.to_string().contains(says), "{why}");
+        }
+    }
+
     proptest! {
         #[test]
         fn b09_parts_add_up_to_the_amount_and_no_payment_gives_more_than_is_left_of_it(

@@ -31,7 +31,8 @@ fn s2_a_payment_is_recorded_when_money_came_and_not_before() {
         assert_ne!(books.cycle.state, CycleState::Succeeded);
     }
     let mut books = Books::sent();
-    books.see(&paid("ch_1"), Source::Response);
+    let seen = books.see(&paid("ch_1"), Source::Response);
+    assert_eq!(seen.note, None, "there is nothing to look at");
     assert_eq!(books.payments, [("ch_1".to_owned(), money())]);
     assert_eq!(books.cycle.state, CycleState::Succeeded);
     assert_eq!(books.attempts[0].charge.as_deref(), Some("ch_1"));
