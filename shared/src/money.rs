@@ -380,12 +380,21 @@ mod tests {
     }
 
     #[test]
-    fn a_positive_amount_is_above_zero() {
+    fn a_positive_amount_is_above_zero_and_one_that_is_not_negative_may_be_zero() {
         assert_eq!(Money::parse_positive_decimal("0.01", Currency::USD), Ok(usd(1)));
         for text in ["0", "0.00", "-0", "-1.00"] {
             let error = Money::parse_positive_decimal(text, Currency::USD).unwrap_err();
             assert_eq!(error.to_string(), format!("'{text}' must be greater than zero"));
         }
+        for (text, minor) in [("0.01", 1), ("0.00", 0), ("-0", 0)] {
+            assert_eq!(
+                Money::parse_non_negative_decimal(text, Currency::USD),
+                Ok(usd(minor)),
+                "{text}"
+            );
+        }
+        let error = Money::parse_non_negative_decimal("-0.01", Currency::USD).unwrap_err();
+        assert_eq!(error.to_string(), "'-0.01' must not be less than zero");
     }
 
     #[test]
