@@ -493,6 +493,19 @@ pub const REASONS: &[Reason] = &[
         "the option does not go with the engagement's pricing mode",
         &["quittance engagement show {engagement}"],
     ),
+    // What a person wants of a job.
+    reason("job_running", "a worker runs it right now", WAIT),
+    reason("job_done", "it is done: what it was to do has happened", NOTHING),
+    reason(
+        "job_canceled",
+        "it was canceled",
+        &["what is to be done after all is enqueued anew by its command or schedule"],
+    ),
+    reason(
+        "job_waits",
+        "it has not failed, and runs by itself when it is due",
+        WAIT,
+    ),
 ];
 
 /// The entry of a code. What follows a colon is a detail (`rejected_request:amount_too_small`).
