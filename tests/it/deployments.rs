@@ -87,8 +87,9 @@ begin
   return new;
 end $$;
 create trigger next_release_notes after insert on payments for each row execute function next_release_notes();
-create index next_release_of_jobs on jobs (created_at) where state = 'available';
 ";
+const EXPAND_INDEX: &str =
+    "create index next_release_of_jobs on jobs (created_at) where state = 'available';";
 
 /// … and, to every table of ours, columns and a constraint that all new rows keep. Each in a migration of its own, which holds
 /// no other table's lock.
@@ -113,7 +114,7 @@ fn contract(table: &str) -> String {
 /// The migrations of later releases, by file name.
 type Later = Vec<(String, String)>;
 
-async fn later(world: &World, first: usize, once: &str, each: fn(&str) -> String) -> Later {
+async fn later(world: &World, first: usize, once: &[&str], each: fn(&str) -> String) -> Later {
     let tables = world
         .texts(
             "select tablename::text from pg_tables
@@ -122,7 +123,8 @@ async fn later(world: &World, first: usize, once: &str, each: fn(&str) -> String
         .await;
     assert!(tables.len() > 30, "{tables:?}");
     let each = tables.iter().map(|table| each(table));
-    std::iter::once(once.to_owned())
+    once.iter()
+        .map(|sql| (*sql).to_owned())
         .chain(each)
         .enumerate()
         .map(|(n, sql)| (format!("{}_later.sql", first + n), sql))
@@ -165,7 +167,7 @@ async fn load_p5_old_and_new_workers_run_side_by_side_while_the_schema_grows_and
     // The old build on its own schema; then the schema grows under its hands.
     enter(&world).await;
     stream.pass(20, PATIENCE).await;
-    let mut migrations = later(&world, 8000, EXPAND, expand).await;
+    let mut migrations = later(&world, 8000, &[EXPAND, EXPAND_INDEX], expand).await;
     migrate(&world, &migrations).await;
     enter(&world).await;
     stream.pass(20, PATIENCE).await;

@@ -79,9 +79,12 @@ async fn assert_work_resumes(world: &World) -> [f64; 2] {
 /// What nobody knows is looked up; then everybody has paid once, and all that must hold does.
 async fn assert_all_is_well(world: &mut World, payers: &[Payer], told: &[deliveries::Told]) {
     world.settle_within(PATIENCE).await;
-    acme::age_calls(world).await;
-    world.advance("2h").await;
-    world.settle_within(PATIENCE).await;
+    // What shows no effect is believed to have had none only after a while, and is made again a minute after that was found.
+    for _ in 0..2 {
+        acme::age_calls(world).await;
+        world.advance("2h").await;
+        world.settle_within(PATIENCE).await;
+    }
     deliveries::assert_acknowledged_is_stored(world, told).await;
     let count = i64::try_from(payers.len()).unwrap();
     assert_eq!(
@@ -239,6 +242,7 @@ async fn p4_half_open_connections_to_redis_lose_nothing_and_work_resumes_by_itse
 #[tokio::test]
 async fn p3_half_open_connections_to_stripe_charge_once_whether_the_call_or_its_answer_was_lost() {
     let mut world = world(1).await;
+    world.sim.heal().await.unwrap(); // the oldest fault strikes first, and the calls below are to be held
     // Nobody tells what became of a charge: it has to be looked up.
     world.sim.pause_webhooks().await.unwrap();
     let payers = Payer::crowd("acme", 8);
@@ -254,18 +258,17 @@ async fn p3_half_open_connections_to_stripe_charge_once_whether_the_call_or_its_
     cast::enter(&world, asked, &[]).await;
     let stream = Deliveries::begin(&world, SENDERS);
     pass_for(&stream, outage()).await;
-    let failed =
-        "select (count(*) >= 8)::int from jobs where kind = 'collect_invoice' and last_error is not null";
-    world.until(failed, 1, PATIENCE).await;
     assert_eq!(world.count("select count(*) from payments").await, 0);
     assert_eq!(world.worker_admin(0, "/readyz").await.0, 200);
     stripe(Passage::Open);
     let [resumed, _] = assert_work_resumes(&world).await;
     let told = stream.end().await;
     world.settle_within(PATIENCE).await;
-    acme::age_calls(&world).await;
-    world.advance("2h").await;
-    world.settle_within(PATIENCE).await;
+    for _ in 0..2 {
+        acme::age_calls(&world).await;
+        world.advance("2h").await;
+        world.settle_within(PATIENCE).await;
+    }
     assert_eq!(world.count("select count(*) from payments").await, 8);
     world.sim.resume_webhooks().await.unwrap();
     assert_all_is_well(&mut world, &payers, &told).await;

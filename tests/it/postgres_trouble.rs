@@ -50,9 +50,12 @@ async fn assert_all_is_well(world: &mut World, payers: &[Payer], told: &[deliver
     }
     deliveries::assert_acknowledged_is_stored(world, told).await;
     world.settle_within(PATIENCE).await;
-    acme::age_calls(world).await;
-    world.advance("2h").await;
-    world.settle_within(PATIENCE).await;
+    // What shows no effect is believed to have had none only after a while, and is made again a minute after that was found.
+    for _ in 0..2 {
+        acme::age_calls(world).await;
+        world.advance("2h").await;
+        world.settle_within(PATIENCE).await;
+    }
     let count = i64::try_from(payers.len()).unwrap();
     assert_eq!(
         world.sim.captured_minor("usd").await.unwrap(),
@@ -149,7 +152,7 @@ async fn p5_a_worker_whose_jobs_wait_for_a_lock_keeps_its_claims_and_is_not_held
     world.sim.pause_webhooks().await.unwrap();
     run(
         &world,
-        "insert into queue_pauses values ('events', now(), 'test', 'test')",
+        "insert into queue_pauses (queue, paused_at, reason, by) values ('events', now(), 'test', 'test')",
     )
     .await;
     let stream = Deliveries::begin(&world, SENDERS);

@@ -189,7 +189,7 @@ mod tests {
     async fn answers(stream: &mut TcpStream) -> bool {
         stream.write_all(b"?").await.unwrap();
         let mut byte = [0];
-        let read = timeout(Duration::from_millis(300), stream.read(&mut byte)).await;
+        let read = timeout(Duration::from_secs(1), stream.read(&mut byte)).await;
         matches!(read, Ok(Ok(1)))
     }
 

@@ -150,7 +150,11 @@ mod tests {
             () = beside => Ok(()),
         };
         assert_eq!(ended, Err(Silent(LIMIT)));
-        assert_eq!(began.elapsed(), LIMIT);
+        assert!(
+            began.elapsed() < LIMIT + Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
     }
 
     #[tokio::test(start_paused = true)]
