@@ -351,9 +351,7 @@ async fn backfill_of_a_long_list_goes_on_with_the_page_at_which_it_was_broken_of
     assert_eq!(world.count("select count(*) from backfill_passes").await, 0);
     assert_eq!(
         world
-            .count(
-                "select count(*) from stripe_events where via = 'backfill' and type = 'sweep.charge'"
-            )
+            .count("select count(*) from stripe_events where via = 'backfill' and type = 'sweep.charge'")
             .await,
         0,
         "nothing of it was ours"

@@ -65,7 +65,14 @@ fn compiled(file: &str, debug_assertions: &str) -> Result<Vec<u8>, String> {
     std::fs::create_dir_all(&folder).unwrap();
     let made = folder.join("made.o");
     let answer = Command::new(std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into()))
-        .args(["--edition", "2024", "--crate-type", "lib", "--crate-name", "armed"])
+        .args([
+            "--edition",
+            "2024",
+            "--crate-type",
+            "lib",
+            "--crate-name",
+            "armed",
+        ])
         .args(["--emit", "obj", "--cap-lints", "allow"])
         .args(["-C", "codegen-units=1", "-C"])
         .arg(format!("debug-assertions={debug_assertions}"))

@@ -4,8 +4,8 @@
 //! What is done to an invoice cannot name it, as nobody knows beforehand which there will be: such an act carries a number, by
 //! which whoever carries it out picks one of those that are fit for it on that day.
 
-use chrono::{DateTime, Days, NaiveDate, TimeDelta, Weekday};
 use ::tests::world::wall_clock_secs;
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Weekday};
 
 /// Days of the year that is lived through, a leap year.
 pub const DAYS: u32 = 366;
