@@ -34,6 +34,8 @@ $$ select
                                         and app.receivable(i.firm_id, i.id) > 0),
      (select count(*) from app.due_cycles(app.now() - interval '15 minutes', 100000)) $$;
 
+grant execute on function app.receivable(uuid, uuid) to quittance_scan;
+
 do $$
 declare f text;
 begin

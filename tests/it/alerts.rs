@@ -39,6 +39,11 @@ async fn s19_b23_one_failure_makes_one_alert_whoever_tells_of_it() {
         ],
     )
     .await;
+    // What is told of a whole day has a story of its own.
+    let mut firm = acme::document(&[]);
+    firm["firms"][0]["alert_failure_rate_percent"] = 0.into();
+    firm["firms"][0]["alert_daily_summary"] = false.into();
+    world.import(&firm).await;
     world
         .sim
         .webhooks(json!({ "double": true, "duplicate": 1 }))
@@ -220,7 +225,7 @@ async fn a26_a_day_is_told_of_once_when_too_many_charges_failed_and_what_was_inv
         world
             .texts(&format!(
                 "select concat_ws(' ', f.external_id, alert_type, a.severity, occurrences, case when is_resolved then 'settled' else 'open' end)
-                   from alerts a join firms f on f.id = a.firm_id where dedupe_key like '{beginning}%' order by a.created_at, 1"
+                   from alerts a join firms f on f.id = a.firm_id where dedupe_key like '{beginning}%' order by f.external_id, a.created_at"
             ))
             .await
     };

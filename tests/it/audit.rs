@@ -113,6 +113,10 @@ fn r090_every_action_that_the_sources_write_is_on_the_list() {
                 folders.push(path);
                 continue;
             }
+            // Names of fields in log lines look like actions, and are none.
+            if path.ends_with("telemetry/json.rs") {
+                continue;
+            }
             let text = fs::read_to_string(&path).unwrap_or_default();
             for word in text.split(['"', '\'']) {
                 let is_word =

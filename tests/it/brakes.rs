@@ -165,7 +165,7 @@ async fn a_pause_of_everybody_is_whole_with_what_each_firm_is_told_of_it() {
     world.json(&["resume", "autopay", "--all"]).await;
     let told = "select f.external_id || ' ' || string_agg(a.meta ->> 'change', ' ' order by a.id)
                   from audit_events a join firms f on f.id = a.firm_id and a.subject_id = f.id
-                 where a.action = 'config.changed' group by 1 order by 1";
+                 where a.action = 'config.changed' group by f.external_id order by f.external_id";
     assert_eq!(
         world.texts(told).await,
         ["one", "three", "two"].map(|firm| format!("{firm} autopay.paused autopay.resumed"))

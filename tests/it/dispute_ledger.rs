@@ -561,6 +561,9 @@ async fn r074_a_chargeback_for_fraud_pauses_the_clients_other_charges() {
             "fraudulent"
         };
         disputes.push(dispute(&world, client, json!({ "kind": "chargeback", "reason": reason })).await);
+    }
+    world.settle().await;
+    for client in clients {
         acme::bill_again(&world, client, "50.00").await;
     }
     world.settle().await;

@@ -227,7 +227,11 @@ fn every_setting_that_is_read_is_in_the_configuration_table() {
     let readme = read("README.md");
     let alert_types = read("shared/src/domain/alert.rs");
     let settings: BTreeSet<_> = between(&code, '"', '"')
-        .filter(|text| text.contains('_') && is_made_of(text, |c| c.is_ascii_uppercase() || c == '_'))
+        .filter(|text| {
+            text.contains('_')
+                && text.starts_with(|c: char| c.is_ascii_uppercase())
+                && is_made_of(text, |c| c.is_ascii_uppercase() || c == '_')
+        })
         .filter(|name| !name.starts_with("CARGO_") && !name.starts_with("QUITTANCE_TEST_"))
         .filter(|name| !alert_types.contains(&format!("= \"{name}\",")))
         .collect();

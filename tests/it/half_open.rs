@@ -66,14 +66,16 @@ fn check<'a>(answer: &'a Value, name: &str) -> &'a Value {
     &answer["checks"][name]
 }
 
-/// Since the network is well again, jobs are being finished, and soon none is left that is due. Returns how long each took.
-async fn assert_work_resumes(world: &World) -> [f64; 2] {
+/// Since the network is well again, jobs are being finished, and once no more webhooks come, soon none is left that is due. Returns
+/// how long each took, and the webhooks.
+async fn assert_work_resumes(world: &World, stream: Deliveries) -> ([f64; 2], Vec<deliveries::Told>) {
     let (back, finished) = (Instant::now(), world.count(FINISHED).await);
     let more = format!("select (({FINISHED}) > {finished} or ({OPEN}) = 0)::int");
     world.until(&more, 1, RESUMES_WITHIN).await;
     let resumed = back.elapsed();
+    let told = stream.end().await;
     world.until(OPEN, 0, DRAINS_WITHIN).await;
-    [resumed.as_secs_f64(), back.elapsed().as_secs_f64()]
+    ([resumed.as_secs_f64(), back.elapsed().as_secs_f64()], told)
 }
 
 /// What nobody knows is looked up; then everybody has paid once, and all that must hold does.
@@ -186,13 +188,12 @@ async fn p5_half_open_connections_of_workers_to_postgres_lose_nothing_and_double
     }
     pass_for(&stream, outage()).await;
     world.gates.as_ref().unwrap().worker_postgres.set(Passage::Open);
-    let [resumed, drained] = assert_work_resumes(&world).await;
+    let ([resumed, drained], told) = assert_work_resumes(&world, stream).await;
     for worker in 0..2 {
         world
             .until_worker_says(worker, "/readyz", 200, RESUMES_WITHIN)
             .await;
     }
-    let told = stream.end().await;
     let refused = told.iter().filter(|told| !told.is_acknowledged()).count();
     assert_eq!(refused, 0, "webhooks were refused while workers were cut off");
     assert_all_is_well(&mut world, &payers, &told).await;
@@ -223,13 +224,12 @@ async fn p4_half_open_connections_to_redis_lose_nothing_and_work_resumes_by_itse
     pass_for(&stream, outage()).await;
     assert!(world.count(OPEN).await > 0, "somebody works without Redis");
     world.gates.as_ref().unwrap().worker_redis.set(Passage::Open);
-    let [resumed, drained] = assert_work_resumes(&world).await;
+    let ([resumed, drained], told) = assert_work_resumes(&world, stream).await;
     for worker in 0..2 {
         world
             .until_worker_says(worker, "/readyz", 200, RESUMES_WITHIN)
             .await;
     }
-    let told = stream.end().await;
     let refused = told.iter().filter(|told| !told.is_acknowledged()).count();
     assert_eq!(refused, 0, "webhooks were refused while Redis was cut off");
     assert_all_is_well(&mut world, &payers, &told).await;
@@ -261,8 +261,7 @@ async fn p3_half_open_connections_to_stripe_charge_once_whether_the_call_or_its_
     assert_eq!(world.count("select count(*) from payments").await, 0);
     assert_eq!(world.worker_admin(0, "/readyz").await.0, 200);
     stripe(Passage::Open);
-    let [resumed, _] = assert_work_resumes(&world).await;
-    let told = stream.end().await;
+    let ([resumed, _], told) = assert_work_resumes(&world, stream).await;
     world.settle_within(PATIENCE).await;
     for _ in 0..2 {
         acme::age_calls(&world).await;

@@ -281,6 +281,7 @@ async fn a_key_of_the_other_mode_is_refused_by_a_database_that_has_one() {
     let live = world
         .command()
         .with_env("STRIPE_SECRET_KEY", Some("sk_live_1"))
+        .with_env("STRIPE_API_BASE", Some("https://127.0.0.1:1"))
         .with_env("STRIPE_MODE", None);
     world.import(&crate::acme::document(&["globex"])).await;
     let said =

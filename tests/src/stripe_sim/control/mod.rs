@@ -28,7 +28,7 @@
 //! | `POST /refunds/{id} {status}` | moves a refund on: `succeeded` `failed` `canceled` `requires_action` |
 //! | `POST /charges/{id}/clear` | a captured charge gets on the balance, with its fee: `charge.updated` |
 //! | `POST /disputes {charge\|payment_intent, kind, amount?, fee?, reason?, network_reason_code?}` | `kind`: `inquiry` or `chargeback`; fee 1500 |
-//! | `POST /disputes/{id} {action, fee_returned?}` | `escalate` `under_review` `win` `lose` `close_inquiry` `prevent` `withdraw` `overturn` |
+//! | `POST /disputes/{id} {action, fee_returned?}` | `escalate` `under_review` `win` `lose` `close_inquiry` `prevent` `withdraw` `overturn` (a lost one is won after all) |
 //!
 //! **Events and webhooks**
 //!
