@@ -228,6 +228,9 @@ fn command_fault(line: &str) -> Option<String> {
         }
         _ => return Some("no program of ours".to_owned()),
     };
+    // The one id that has a form of its own.
+    let a_job = uuid::Uuid::nil().to_string();
+    let args = args.iter().map(|arg| if arg == "JOB" { &a_job } else { arg });
     let answer = Command::new(binary)
         .args(args)
         .arg("--help")

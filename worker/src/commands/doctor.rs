@@ -601,6 +601,7 @@ fn leads_to_a_door(url: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// R083; R081: an endpoint that is not there sends none of the events that are needed.
     #[test]
     fn r083_an_endpoint_that_leads_to_no_door_is_named() {
         for (url, leads) in [
