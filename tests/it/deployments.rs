@@ -114,11 +114,12 @@ fn contract(table: &str) -> String {
 /// The migrations of later releases, by file name.
 type Later = Vec<(String, String)>;
 
+// `journals` is left out: the functions that post make a row of its type, so that a column comes with new versions of them.
 async fn later(world: &World, first: usize, once: &[&str], each: fn(&str) -> String) -> Later {
     let tables = world
         .texts(
             "select tablename::text from pg_tables
-              where schemaname = 'public' and tablename not in ('_sqlx_migrations', 'next_release') order by 1",
+              where schemaname = 'public' and tablename not in ('_sqlx_migrations', 'next_release', 'journals') order by 1",
         )
         .await;
     assert!(tables.len() > 30, "{tables:?}");
