@@ -118,6 +118,15 @@ pub async fn at_the_end(world: &World) {
         owed.is_empty(),
         "paid beyond what was open, and no credit for it: {owed:?}"
     );
+    assert!(
+        world.count("select count(*) from recon_runs").await > 0,
+        "nothing was compared with Stripe's lists"
+    );
+    assert_eq!(
+        world.texts("select kind from recon_findings").await,
+        Vec::<String>::new(),
+        "what differs from Stripe's lists"
+    );
     world.assert_audit_names().await;
     assert_eq!(world.json(&["ledger", "check"]).await["ok"], true);
     assert_eq!(world.cli(&["audit", "verify"]).await.code, 0);
