@@ -150,7 +150,8 @@ async fn act(
         Some(firm) => Some(firm_named(db, firm).await?.0),
         None => None,
     };
-    let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
+    let run = Uuid::now_v7();
+    let (actor, cause) = (operator(), Cause::command(run));
     let mut tx = db.plain().await?;
     let now = tx.now();
     let filter = Filter {
@@ -226,7 +227,7 @@ async fn act(
         jobs_by_hand::record_for_firm(&mut tx, FirmId(firm), wish, reason, &jobs, &by).await?;
     }
     tx.commit().await?;
-    done.run_id = cause.id.parse().ok();
+    done.run_id = Some(run);
     format.show(&done, describe)
 }
 
