@@ -4,9 +4,8 @@
 psql=$(postgres_bin)/psql
 scaler_password=$(random_hex)
 private_sql "create role quittance_scaler_login login password '$scaler_password'"
-"$psql" -qX "$owner_url" -v login=quittance_scaler_login -f deploy/kubernetes/components/keda/scaler-role.sql
-# Again, as after an upgrade.
-"$psql" -qX "$owner_url" -v login=quittance_scaler_login -f deploy/kubernetes/components/keda/scaler-role.sql
+# shellcheck disable=SC2154 # set by create_private_database
+MIGRATION_DATABASE_URL=$owner_url "$bin/quittance" migrate --grant scaler=quittance_scaler_login
 scaler_url=postgres://quittance_scaler_login:$scaler_password@127.0.0.1:$POSTGRES_PORT/quittance
 
 # The very queries of the ScaledObject.

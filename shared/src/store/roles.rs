@@ -21,16 +21,19 @@ pub enum Role {
     ReadOnly,
     /// Looks into one firm at a time, while a break-glass session is open.
     Operator,
+    /// Asks how much there is to do (`app.backlog()`).
+    Scaler,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Role; 5] = [
+    pub const ALL: [Role; 6] = [
         Role::Ingress,
         Role::Worker,
         Role::Portal,
         Role::ReadOnly,
         Role::Operator,
+        Role::Scaler,
     ];
 
     /// As in `--grant`.
@@ -42,6 +45,7 @@ impl Role {
             Role::Portal => "portal",
             Role::ReadOnly => "readonly",
             Role::Operator => "operator",
+            Role::Scaler => "scaler",
         }
     }
 
@@ -54,6 +58,7 @@ impl Role {
             Role::Portal => "quittance_portal",
             Role::ReadOnly => "quittance_readonly",
             Role::Operator => "quittance_operator",
+            Role::Scaler => "quittance_scaler",
         }
     }
 }
@@ -66,7 +71,7 @@ impl FromStr for Role {
             .into_iter()
             .find(|role| role.as_str() == text)
             .ok_or_else(|| {
-                format!("unknown role {text:?}: use ingress, worker, portal, readonly or operator")
+                format!("unknown role {text:?}: use ingress, worker, portal, readonly, operator or scaler")
             })
     }
 }

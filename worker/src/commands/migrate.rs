@@ -34,7 +34,8 @@ pub struct Args {
     /// Change nothing; exit 3 when the schema is behind.
     #[arg(long, conflicts_with = "grant")]
     check: bool,
-    /// Give a login its role: ingress, worker, portal or readonly, of a program; operator, of a person of the platform.
+    /// Give a login its role: ingress, worker, portal or readonly, of a program; operator, of a person of the platform;
+    /// scaler, of an autoscaler.
     #[arg(long, value_name = "ROLE=LOGIN")]
     grant: Vec<Grant>,
 }
