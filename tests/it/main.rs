@@ -50,6 +50,7 @@ mod refunds;
 mod refunds_ordered;
 mod replay;
 mod requirements;
+mod scaling;
 mod sdk;
 mod simulation;
 mod stripe_sim;

@@ -35,15 +35,18 @@ pub enum Login {
     Readonly,
     /// A person of the platform: looks under break-glass.
     Operator,
+    /// An autoscaler: asks for two numbers.
+    Scaler,
 }
 
 impl Login {
-    const ALL: [Login; 5] = [
+    const ALL: [Login; 6] = [
         Login::Owner,
         Login::Ingress,
         Login::Worker,
         Login::Readonly,
         Login::Operator,
+        Login::Scaler,
     ];
 
     /// As in `session_user`.
@@ -55,6 +58,7 @@ impl Login {
             Login::Worker => "quittance_test_worker",
             Login::Readonly => "quittance_test_readonly",
             Login::Operator => "quittance_test_operator",
+            Login::Scaler => "quittance_test_scaler",
         }
     }
 }
@@ -219,6 +223,7 @@ impl Server {
             ("worker", Login::Worker),
             ("readonly", Login::Readonly),
             ("operator", Login::Operator),
+            ("scaler", Login::Scaler),
         ] {
             migrate.arg("--grant").arg(format!("{role}={}", login.name()));
         }
