@@ -32,6 +32,7 @@ mod guards;
 mod half_open;
 mod jobs_by_hand;
 mod ladder;
+mod lost_database;
 mod metrics;
 mod operations;
 mod p1_durability;

@@ -22,6 +22,7 @@ mod drive;
 mod error;
 mod gate;
 mod inspect;
+mod loss;
 mod options;
 mod otlp;
 mod postgres;

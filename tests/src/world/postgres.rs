@@ -256,6 +256,27 @@ impl Database {
 }
 
 impl Database {
+    /// Its name on the server.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The superuser in this database.
+    pub(super) fn superuser_url(&self) -> String {
+        self.server.superuser_url(&self.name)
+    }
+
+    /// The superuser beside it.
+    pub(super) fn admin_url(&self) -> String {
+        self.server.superuser_url("postgres")
+    }
+
+    /// Destroys it, whoever uses it.
+    pub(super) async fn destroy(&self) -> Result<()> {
+        let mut conn = PgConnection::connect(&self.admin_url()).await?;
+        unused(&mut conn, &format!("drop database {} with (force)", self.name)).await
+    }
+
     /// A database of its own with everything that is committed in this one, as a backup of this moment restored. What is not
     /// logged, such as who is alive, is in no backup.
     ///
