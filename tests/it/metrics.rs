@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::world::{World, WorldOptions};
 
 use crate::{
@@ -70,7 +70,59 @@ fn scraped(text: &str) -> BTreeMap<String, Shape> {
     found
 }
 
-/// After a payment every metric has a value.
+/// What dashboards and alerts ask for: each metric, and the labels that it is asked for by.
+fn asked_for() -> Vec<(String, BTreeSet<String>)> {
+    let mut files = Vec::new();
+    documents::files(
+        &documents::root().join("deploy/monitoring/dashboards"),
+        ".json",
+        &mut files,
+    );
+    assert!(files.len() > 3, "{files:?}");
+    let mut asked = Vec::new();
+    let mut expressions = vec![documents::read("deploy/monitoring/rules.yaml")];
+    for file in files {
+        let dashboard: Value = serde_json::from_str(&documents::read(file)).unwrap();
+        let targets = dashboard["panels"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|panel| panel["targets"].as_array().unwrap());
+        expressions.extend(targets.map(|target| target["expr"].as_str().unwrap().to_owned()));
+    }
+    for expression in &expressions {
+        for found in expression.split("quittance_").skip(1) {
+            let end = found
+                .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .unwrap_or(found.len());
+            let (name, rest) = found.split_at(end);
+            let selector = rest.strip_prefix('{').and_then(|rest| rest.split('}').next());
+            let labels = selector.into_iter().flat_map(|selector| selector.split(','));
+            let labels = labels.filter_map(|label| Some(label.split_once(['=', '!'])?.0.trim().to_owned()));
+            asked.push((format!("quittance_{name}"), labels.collect()));
+        }
+    }
+    assert!(asked.len() > 80, "only {} metrics are asked for", asked.len());
+    asked
+}
+
+fn assert_served(served: &[BTreeMap<String, Shape>]) {
+    for (name, labels) in asked_for() {
+        let family = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|part| name.strip_suffix(part));
+        let has = |shapes: &BTreeMap<String, Shape>| {
+            let histogram = family
+                .and_then(|family| shapes.get(family))
+                .filter(|shape| shape.0 == "histogram");
+            let shape = shapes.get(&name).or(histogram);
+            shape.is_some_and(|shape| labels.is_subset(&shape.1))
+        };
+        assert!(served.iter().any(has), "no program serves {name} with {labels:?}");
+    }
+}
+
+/// After a payment every metric has a value, also those that dashboards and alerts ask for.
 #[tokio::test]
 async fn docs_name_every_metric_that_the_programs_serve_and_no_other() {
     let world = World::start(WorldOptions::default()).await;
@@ -83,6 +135,7 @@ async fn docs_name_every_metric_that_the_programs_serve_and_no_other() {
     let (_, worker) = world.worker_admin(0, "/metrics").await;
     let (_, ingress) = world.ingress_admin("/metrics").await;
     assert_eq!(scraped(&worker), described("worker"));
+    assert_served(&[scraped(&worker), scraped(&ingress)]);
     assert_eq!(scraped(&ingress), described("ingress"));
     for (text, line) in [
         (
