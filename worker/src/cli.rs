@@ -16,7 +16,10 @@ use crate::{
     name = "quittance",
     version,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 done, 1 error, 2 usage, 3 findings, 4 refused by a guard, 5 partly failed, 75 try again."
+    after_help = "Exit codes: 0 done, 1 error, 2 usage, 3 findings, 4 refused by a guard, 5 partly failed, 75 try again.
+
+Settings come from the environment: every command needs DATABASE_URL, those that ask Stripe STRIPE_SECRET_KEY too. `quittance worker --help`
+lists what a worker reads."
 )]
 pub struct Cli {
     /// Write one JSON document to stdout instead of text.
@@ -42,7 +45,7 @@ pub enum Command {
     Migrate(migrate::Args),
     /// Run the worker pool until SIGTERM; any number of them may run.
     #[command(
-        after_help = "Examples:\n  quittance worker\n  quittance worker --queues events,charges --concurrency 20"
+        after_help = worker::HELP
     )]
     Worker(worker::Args),
     /// Bring firms, clients, users, engagements, time and invoices in from a document.

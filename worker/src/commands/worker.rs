@@ -43,6 +43,26 @@ const MOST_CONNECTIONS: usize = 32;
 /// Connections beside these, for signs of life and leases: a job that waits for a lock must not cost its worker its life.
 const UPKEEP_CONNECTIONS: u32 = 3;
 
+/// Under the options in `--help`.
+pub const HELP: &str = "Examples:
+  quittance worker
+  quittance worker --queues events,charges --concurrency 20
+
+Environment (each secret also as NAME_FILE):
+  DATABASE_URL              Postgres, the worker's own login (required)
+  REDIS_URL                 redis://HOST:6379/0 (required)
+  STRIPE_SECRET_KEY         sk_… or rk_…; its prefix decides the mode (required)
+  STRIPE_MODE               test or live, which must agree with the key [from the key]
+  STRIPE_API_BASE           origin of another API, such as the simulator's [Stripe's own]
+  STRIPE_TIMEOUT_SECS       one attempt of a call [20]
+  STRIPE_RATE_PER_SEC       requests per second of all workers together [80 live, 20 test]
+  WORKER_ADMIN_ADDR         probes and metrics [0.0.0.0:9081]
+  JOB_LEASE_SECS            silence after which another worker takes over a job with Stripe [15]
+  SHUTDOWN_GRACE_SECS       drain time after SIGTERM [25]
+  OTEL_EXPORTER_OTLP_ENDPOINT  collector that takes spans, http://host:4318 [none]
+  LOG_FORMAT                text or json [text]
+  RUST_LOG                  log filter [info]";
+
 /// How `quittance worker` is called.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
