@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{RawQuery, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde_json::json;
+use shared::probe;
 
 use crate::{health::Health, metrics::Metrics};
 
@@ -39,7 +40,7 @@ pub fn routes(health: Health, metrics: Arc<Metrics>) -> Router {
         })
 }
 
-async fn readyz(State(admin): State<Admin>) -> Response {
+async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
     let readiness = admin.health.readiness().await;
     for (check, _) in readiness.failing() {
         admin.metrics.not_ready.with_label_values(&[check]).inc();
@@ -49,6 +50,12 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
+    if probe::is_verbose(query.as_deref()) {
+        let checks = readiness
+            .checks()
+            .map(|(name, result)| -> probe::Named<'_> { (name, result) });
+        return (status, probe::verbose("readyz", checks)).into_response();
+    }
     (status, Json(readiness)).into_response()
 }
 

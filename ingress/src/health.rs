@@ -97,8 +97,8 @@ pub async fn look(db: &Db) -> Result<Database> {
 }
 
 impl Readiness {
-    /// What fails, and why.
-    pub fn failing(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    /// Each check, for people.
+    pub fn checks(&self) -> impl Iterator<Item = (&'static str, std::result::Result<Option<&str>, &str>)> {
         let Checks {
             database,
             schema,
@@ -108,8 +108,16 @@ impl Readiness {
         CHECKS
             .into_iter()
             .zip([database, schema, mode, draining])
-            .filter(|(_, check)| !check.ok)
-            .map(|(name, check)| (name, check.message.as_deref().unwrap_or_default()))
+            .map(|(name, check)| match (check.ok, check.message.as_deref()) {
+                (true, told) => (name, Ok(told)),
+                (false, why) => (name, Err(why.unwrap_or_default())),
+            })
+    }
+
+    /// What fails, and why.
+    pub fn failing(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.checks()
+            .filter_map(|(name, result)| Some((name, result.err()?)))
     }
 }
 

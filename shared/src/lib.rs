@@ -10,6 +10,7 @@ pub mod failpoint;
 pub mod ids;
 pub mod money;
 mod otlp;
+pub mod probe;
 pub mod sabotage;
 pub mod store;
 pub mod telemetry;

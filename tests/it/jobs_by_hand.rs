@@ -313,6 +313,12 @@ async fn a_paused_queue_lets_no_job_begin_survives_restarts_and_stops_no_ingesti
         said.starts_with("paused since") && said.ends_with("looking at the totals"),
         "{said}"
     );
+    let (status, lines) = world.worker_admin(worker, "/readyz?verbose").await;
+    let line = format!("[+]queue_charges ok: {said}\n");
+    assert!(
+        status == 200 && lines.contains(&line) && lines.ends_with("readyz check passed\n"),
+        "{lines}"
+    );
 
     // What Stripe tells meanwhile is stored and applied.
     let paid = world

@@ -125,6 +125,16 @@ async fn p1_p5_when_no_connection_is_left_the_door_says_503_and_workers_wait() {
     let told = world.until_worker_says(0, "/readyz", 503, RECOVERS_WITHIN).await;
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["checks"]["database"]["message"], full, "{told}");
+    for (status, lines) in [
+        world.ingress_admin("/readyz?verbose").await,
+        world.worker_admin(0, "/readyz?verbose").await,
+    ] {
+        let line = format!("[-]database failed: {full}\n");
+        assert!(
+            status == 503 && lines.contains(&line) && lines.ends_with("readyz check failed\n"),
+            "{lines}"
+        );
+    }
     // Stripe answers while there is nobody to write it down.
     world.sim.release().await.unwrap();
     stream.pass(2 * SENDERS, PATIENCE).await;

@@ -6,16 +6,19 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{RawQuery, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde_json::{Map, Value, json};
-use shared::store::{
-    self, Db,
-    migrations::{self, SchemaState},
-    queues::{self, Pause},
+use shared::{
+    probe,
+    store::{
+        self, Db,
+        migrations::{self, SchemaState},
+        queues::{self, Pause},
+    },
 };
 use tokio::{net::TcpListener, time::timeout};
 
@@ -65,7 +68,7 @@ pub async fn serve(listener: TcpListener, probes: Probes) {
 /// One named check: well, perhaps with something worth knowing, or why not.
 type Check = (String, Result<Option<String>, String>);
 
-async fn ready(State(probes): State<Probes>) -> Response {
+async fn ready(State(probes): State<Probes>, RawQuery(query): RawQuery) -> Response {
     let (seen, redis) = tokio::join!(look(&probes.db), redis(&probes.redis));
     let paused = seen.as_ref().map_or(&[][..], |seen| seen.paused.as_slice());
     let mut checks = vec![
@@ -90,18 +93,19 @@ async fn ready(State(probes): State<Probes>) -> Response {
         let told = result.map(|nothing| paused.map(paused_text).or(nothing));
         checks.push((name, told));
     }
-    answer(checks)
+    answer("readyz", query.as_deref(), checks)
 }
 
 /// Once: the schema has been seen, and the first heartbeat written. Settings were read before this port was bound.
-async fn started(State(probes): State<Probes>) -> Response {
+async fn started(State(probes): State<Probes>, RawQuery(query): RawQuery) -> Response {
     let seen = look(&probes.db).await;
-    answer(vec![
+    let checks = vec![
         check("configuration", Ok(None)),
         check("database", seen.as_ref().map(|_| None).map_err(Clone::clone)),
         check("schema", schema(&seen)),
         pulse("heartbeat", probes.health.heartbeat.has_beaten()),
-    ])
+    ];
+    answer("startupz", query.as_deref(), checks)
 }
 
 async fn metrics(State(probes): State<Probes>) -> Response {
@@ -179,8 +183,22 @@ async fn redis(redis: &Redis) -> Result<(), String> {
     }
 }
 
-fn answer(checks: Vec<Check>) -> Response {
+fn answer(name: &str, query: Option<&str>, checks: Vec<Check>) -> Response {
     let healthy = checks.iter().all(|(_, result)| result.is_ok());
+    let (code, status) = if healthy {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "failing")
+    };
+    if probe::is_verbose(query) {
+        let lines = checks.iter().map(|(name, result)| {
+            (
+                name.as_str(),
+                result.as_ref().map(Option::as_deref).map_err(String::as_str),
+            )
+        });
+        return (code, probe::verbose(name, lines)).into_response();
+    }
     let checks: Map<String, Value> = checks
         .into_iter()
         .map(|(name, result)| {
@@ -192,10 +210,5 @@ fn answer(checks: Vec<Check>) -> Response {
             (name, value)
         })
         .collect();
-    let (code, status) = if healthy {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "failing")
-    };
     (code, Json(json!({ "status": status, "checks": checks }))).into_response()
 }
