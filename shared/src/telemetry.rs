@@ -66,9 +66,10 @@ pub fn init(settings: &Settings) -> Telemetry {
         Some(Ok(provider)) => (Some(provider), None),
         Some(Err(fault)) => (None, Some(fault)),
     };
-    if let Some(provider) = &spans {
+    let tracer = spans.as_ref().map(|provider| provider.tracer("quittance"));
+    if let Some(tracer) = &tracer {
         let layer = tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer("quittance"))
+            .with_tracer(tracer.clone())
             .with_location(false)
             .with_threads(false)
             .with_target(false)
@@ -81,8 +82,11 @@ pub fn init(settings: &Settings) -> Telemetry {
     match (started, fault) {
         (Err(_), _) => tracing::debug!("logging was already started"),
         (Ok(()), Some(fault)) => tracing::error!("no spans are sent: {fault}"),
-        (Ok(()), None) if spans.is_some() => trace::switch_on(),
-        (Ok(()), None) => {}
+        (Ok(()), None) => {
+            if let Some(tracer) = tracer {
+                trace::switch_on(tracer);
+            }
+        }
     }
     Telemetry { spans }
 }

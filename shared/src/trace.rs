@@ -2,23 +2,30 @@
 //!
 //! A trace begins at the door, at a command or with a job that fell due, and goes on in whatever that enqueues: the context of
 //! the span that sends a job is stored in its row (`jobs.traceparent`, W3C). The run of a job is always *linked* to it. It is
-//! also its child, so that one trace tells of one payment from the webhook to the last row, unless the job was put off for
-//! later: a retry in three days is a trace of its own, linked to the attempt before it.
+//! also its child, by way of the span that received it, so that one trace tells of one payment from the webhook to the last row,
+//! unless the job was put off for later: a retry in three days is a trace of its own, linked to the attempt before it.
 //!
 //! Spans have ids, kinds, codes and numbers, never anything of a customer's. Where no collector is named nothing is made: the
 //! spans below are disabled like any log line that nobody wants.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::OnceLock,
+    time::{Duration, SystemTime},
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use opentelemetry::{
-    Context,
-    trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState},
+    Context, KeyValue,
+    trace::{
+        Link, Span as _, SpanContext, SpanId, SpanKind, TraceContextExt as _, TraceFlags, TraceId,
+        TraceState, Tracer as _,
+    },
 };
+use opentelemetry_sdk::trace::SdkTracer;
 use tracing::{Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::ids::JobId;
+use crate::{clock, ids::JobId};
 
 /// Of spans that are for traces and would only lengthen log lines.
 pub const TARGET: &str = "quittance::trace";
@@ -26,15 +33,17 @@ pub const TARGET: &str = "quittance::trace";
 /// A job that is due later than this after it was enqueued was put off: its run is another trace.
 const PUT_OFF: TimeDelta = TimeDelta::minutes(1);
 
-static ON: AtomicBool = AtomicBool::new(false);
+/// Makes the spans; nobody takes any where it is not set.
+static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
 /// Says that somebody takes spans, once, at start.
-pub(crate) fn switch_on() {
-    ON.store(true, Ordering::Relaxed);
+pub(crate) fn switch_on(tracer: SdkTracer) {
+    // A second call changes nothing, as with everything that is set up at start.
+    drop(TRACER.set(tracer));
 }
 
 fn is_on() -> bool {
-    ON.load(Ordering::Relaxed)
+    TRACER.get().is_some()
 }
 
 /// The current span as a job's row keeps it.
@@ -144,6 +153,45 @@ pub struct Consumed<'a> {
     pub times: (DateTime<Utc>, DateTime<Utc>),
     /// The span that sent it.
     pub traceparent: Option<&'a str>,
+    /// How long it took to receive it: to read its row, and to note the run.
+    pub receiving: Duration,
+}
+
+impl Consumed<'_> {
+    /// The span that sent it, and whether it is the parent too.
+    fn sender(&self) -> (Option<SpanContext>, bool) {
+        let (created_at, run_at) = self.times;
+        (self.traceparent.and_then(decode), run_at - created_at <= PUT_OFF)
+    }
+
+    /// How its row was received, which is over by now: only that the job may be run made it something to tell. The run is its child.
+    fn received(&self) -> Option<SpanContext> {
+        let tracer = TRACER.get()?;
+        let (sender, is_parent) = self.sender();
+        let ended = SystemTime::from(clock::real_now());
+        let attributes = [
+            ("messaging.system", "quittance".to_owned()),
+            ("messaging.operation.name", "receive".to_owned()),
+            ("messaging.operation.type", "receive".to_owned()),
+            ("messaging.destination.name", self.kind.to_owned()),
+            ("messaging.message.id", self.id.to_string()),
+            ("messaging.client.id", self.worker.to_owned()),
+            ("quittance.queue", self.queue.to_owned()),
+        ];
+        let within = match &sender {
+            Some(sender) if is_parent => Context::new().with_remote_span_context(sender.clone()),
+            _ => Context::new(),
+        };
+        let mut span = tracer
+            .span_builder(format!("receive {}", self.kind))
+            .with_kind(SpanKind::Client)
+            .with_start_time(ended.checked_sub(self.receiving).unwrap_or(ended))
+            .with_attributes(attributes.map(|(name, value)| KeyValue::new(name, value)))
+            .with_links(sender.into_iter().map(Link::with_context).collect())
+            .start_with_context(tracer, &within);
+        span.end_with_timestamp(ended);
+        Some(span.span_context().clone())
+    }
 }
 
 /// The run of a job.
@@ -155,8 +203,7 @@ pub fn consuming(job: Consumed<'_>) -> Span {
         queue,
         worker,
         attempt,
-        times: (created_at, run_at),
-        traceparent,
+        ..
     } = job;
     let span = info_span!(
         target: TARGET, parent: None, "process", otel.name = format!("process {kind}"), otel.kind = "consumer",
@@ -164,16 +211,29 @@ pub fn consuming(job: Consumed<'_>) -> Span {
         messaging.destination.name = kind, messaging.message.id = %id, messaging.client.id = worker, quittance.queue = queue,
         quittance.job.attempt = attempt, quittance.job.outcome = Empty, error.type = Empty, otel.status_code = Empty,
     );
-    if let Some(sender) = traceparent.filter(|_| !span.is_disabled()).and_then(decode) {
-        span.add_link(sender.clone());
-        if run_at - created_at <= PUT_OFF {
-            let within = Context::new().with_remote_span_context(sender);
-            if let Err(fault) = span.set_parent(within) {
-                tracing::debug!("a job's trace begins anew: {fault}");
-            }
+    if span.is_disabled() {
+        return span;
+    }
+    if let (Some(sender), _) = job.sender() {
+        span.add_link(sender);
+    }
+    if let Some(received) = job.received() {
+        let within = Context::new().with_remote_span_context(received);
+        if let Err(fault) = span.set_parent(within) {
+            tracing::debug!("a job's trace begins anew: {fault}");
         }
     }
     span
+}
+
+/// Writing down how a run ended, from which on the job is not handed out again, or later.
+#[must_use]
+pub fn settling(kind: &str, id: JobId, outcome: &str) -> Span {
+    info_span!(
+        target: TARGET, "settle", otel.name = format!("settle {kind}"), otel.kind = "client",
+        messaging.system = "quittance", messaging.operation.name = "settle", messaging.operation.type = "settle",
+        messaging.destination.name = kind, messaging.message.id = %id, quittance.job.outcome = outcome,
+    )
 }
 
 /// How a run ended. A job that was given up is an error; one that will be retried is business as usual.

@@ -9,6 +9,7 @@ use tests::world::{Collector, Span, World, WorldOptions, tree};
 use crate::{
     acme,
     cast::{self, Payer},
+    documents,
 };
 
 /// A world whose programs send their spans to a collector.
@@ -50,7 +51,7 @@ fn parent_of<'a>(spans: &'a [Span], span: &Span) -> &'a Span {
 }
 
 /// The chain of one payment: the import's job, the call that moves money, the effect; and the webhook about it, its job, the
-/// read. Each step is the child of the one before, and the run of each job is linked to what sent it.
+/// read. Each step is the child of the one before, and receipt and run of each job are linked to what sent it.
 #[tokio::test]
 async fn one_payment_is_traced_from_the_webhook_to_its_effect() {
     let (mut world, collector) = traced().await;
@@ -68,18 +69,21 @@ async fn one_payment_is_traced_from_the_webhook_to_its_effect() {
 
     // What charged: `quittance import` sent the job; it confirmed the intent under its own span; the payment is its effect.
     let charge = arrived(&collector, |span| span.name == "process collect_invoice").await;
-    let send = parent_of(&spans, &charge);
+    let receipt = parent_of(&spans, &charge);
+    assert_is_messaging(receipt, "Client", "receive", "collect_invoice");
+    let send = parent_of(&spans, receipt);
     assert_eq!(
         (send.name.as_str(), send.service.as_str()),
         ("quittance import", "quittance")
     );
-    assert_eq!(charge.links, [(send.trace.clone(), send.id.clone())]);
-    assert_eq!(format!("{:?}", charge.kind), "Consumer");
+    for linked in [&charge, receipt] {
+        assert_eq!(linked.links, [(send.trace.clone(), send.id.clone())]);
+    }
+    assert_is_messaging(&charge, "Consumer", "process", "collect_invoice");
+    let end = child_of(&spans, &charge, "settle collect_invoice");
+    assert_is_messaging(end, "Client", "settle", "collect_invoice");
+    assert_eq!(end.says("quittance.job.outcome"), "done");
     for (name, value) in [
-        ("messaging.system", "quittance"),
-        ("messaging.operation.name", "process"),
-        ("messaging.operation.type", "process"),
-        ("messaging.destination.name", "collect_invoice"),
         ("quittance.queue", "charges"),
         ("quittance.job.outcome", "done"),
         ("quittance.job.attempt", "1"),
@@ -89,7 +93,9 @@ async fn one_payment_is_traced_from_the_webhook_to_its_effect() {
     let job = world
         .texts("select id::text from jobs where kind = 'collect_invoice'")
         .await;
-    assert_eq!(charge.says("messaging.message.id"), job[0]);
+    for span in [receipt, &charge, end] {
+        assert_eq!(span.says("messaging.message.id"), job[0], "{span:?}");
+    }
     let confirm = spans
         .iter()
         .find(|span| span.name == "POST /v1/payment_intents/{id}/confirm")
@@ -124,11 +130,11 @@ async fn one_payment_is_traced_from_the_webhook_to_its_effect() {
         .unwrap();
     let event = parent_of(&spans, read);
     assert_eq!(event.name, "process process_stripe_event");
-    let send = parent_of(&spans, event);
-    assert_eq!(
-        (send.name.as_str(), format!("{:?}", send.kind).as_str()),
-        ("send process_stripe_event", "Producer")
-    );
+    child_of(&spans, event, "settle process_stripe_event");
+    let receipt = parent_of(&spans, event);
+    assert_is_messaging(receipt, "Client", "receive", "process_stripe_event");
+    let send = parent_of(&spans, receipt);
+    assert_is_messaging(send, "Producer", "send", "process_stripe_event");
     assert_eq!(event.links, [(send.trace.clone(), send.id.clone())]);
     let delivery = parent_of(&spans, send);
     assert_eq!(delivery.name, "POST /webhooks/stripe");
@@ -152,9 +158,10 @@ async fn one_payment_is_traced_from_the_webhook_to_its_effect() {
     // Lines of the log that are written meanwhile name the trace that they belong to.
     let failed = spans
         .iter()
-        .find(|span| span.says("messaging.message.id") == hopeless[0])
+        .find(|span| span.says("messaging.message.id") == hopeless[0] && span.name.starts_with("process "))
         .unwrap();
-    assert!(failed.failed && failed.parent.is_empty(), "{failed:?}");
+    assert!(failed.failed, "{failed:?}");
+    assert_eq!(parent_of(&spans, failed).parent, "", "nobody sent it");
     assert_eq!(failed.says("quittance.job.outcome"), "failed");
     let log = world.workers[0].output();
     let mut lines = log
@@ -185,9 +192,73 @@ async fn one_payment_is_traced_from_the_webhook_to_its_effect() {
         assert!(!told.contains(secret), "{secret} is in a span");
     }
 
-    for trace in [&charge.trace, &event.trace] {
-        eprintln!("{}", tree(&spans, trace));
+    let trees = [&charge.trace, &event.trace].map(|trace| tree(&spans, trace));
+    eprintln!("{}", trees.join("\n"));
+    assert_are_those_of_the_document(&spans, &trees.concat());
+}
+
+fn child_of<'a>(spans: &'a [Span], parent: &Span, name: &str) -> &'a Span {
+    let found = spans
+        .iter()
+        .find(|span| span.parent == parent.id && span.trace == parent.trace && span.name == name);
+    found.unwrap_or_else(|| panic!("no {name} of {} has arrived", parent.name))
+}
+
+/// As OpenTelemetry's conventions have it for whoever sends, receives, processes and settles messages.
+fn assert_is_messaging(span: &Span, kind: &str, operation: &str, destination: &str) {
+    assert_eq!(span.name, format!("{operation} {destination}"));
+    assert_eq!(format!("{:?}", span.kind), kind, "{span:?}");
+    for (name, value) in [
+        ("messaging.system", "quittance"),
+        ("messaging.operation.name", operation),
+        ("messaging.operation.type", operation),
+        ("messaging.destination.name", destination),
+    ] {
+        assert_eq!(span.says(name), value, "{name} of {span:?}");
     }
+}
+
+/// docs/TELEMETRY.md shows these trees: every line of theirs, and no other. And its table has a row for each span that arrived, of this
+/// kind, and no row for one that never does.
+fn assert_are_those_of_the_document(spans: &[Span], trees: &str) {
+    let text = documents::read("docs/TELEMETRY.md");
+    let shown = text
+        .split("```text\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap());
+    let lines = |text: &str| {
+        text.lines()
+            .map(|line| line.trim().to_owned())
+            .filter(|line| !line.is_empty())
+            .collect::<BTreeSet<_>>()
+    };
+    assert_eq!(lines(&shown.collect::<String>()), lines(trees));
+
+    let rows = text
+        .lines()
+        .filter(|line| line.starts_with("| `") && line.matches('|').count() == 4);
+    let mut unseen: BTreeSet<(String, String)> = BTreeSet::new();
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        unseen.extend(
+            documents::between(cells[1], '`', '`').map(|name| (name.to_owned(), cells[2].to_owned())),
+        );
+    }
+    let rows = unseen.clone();
+    for span in spans {
+        let kind = format!("{:?}", span.kind).to_lowercase();
+        let is_it = |(name, of): &&(String, String)| {
+            let begin = name
+                .trim_end_matches("KIND")
+                .trim_end_matches("COMMAND")
+                .trim_end_matches('…');
+            *of == kind && (span.name == *name || begin != name && span.name.starts_with(begin))
+        };
+        let row = rows.iter().find(is_it);
+        let row = row.unwrap_or_else(|| panic!("docs/TELEMETRY.md has no {kind} {}", span.name));
+        unseen.remove(row);
+    }
+    assert!(unseen.is_empty(), "nothing like this has arrived: {unseen:?}");
 }
 
 /// A retry that falls due days later is a trace of its own, linked to the attempt before it.
@@ -213,7 +284,13 @@ async fn every_attempt_of_dunning_is_a_trace_of_its_own_linked_to_the_one_before
         panic!("{} attempts", attempts.len())
     };
     assert_ne!(first.trace, second.trace);
-    assert_eq!(second.parent, "", "it begins a trace");
+    let receipt = parent_of(&spans, second);
+    assert_eq!(
+        (receipt.name.as_str(), receipt.parent.as_str()),
+        ("receive collect_invoice", ""),
+        "it begins a trace"
+    );
+    assert_eq!(receipt.links, second.links);
     let (trace, sender) = &second.links[0];
     let sender = spans.iter().find(|span| span.id == *sender).unwrap();
     assert_eq!(

@@ -201,17 +201,23 @@ impl Runner {
         let Some(_mine) = Running::enter(&self.running, id) else {
             return Ok(None);
         };
+        let asked = Instant::now();
         match claim::open(pool, id, self.worker_id(), &self.transactional).await? {
             Opened::Gone => Ok(None),
             Opened::NotNow => {
                 claim::put_back(pool, id, self.worker_id()).await?;
                 Ok(None)
             }
-            Opened::Ready { job, now } => self.run(*job, now).await,
+            Opened::Ready { job, now } => self.run(*job, now, asked.elapsed()).await,
         }
     }
 
-    async fn run(&self, job: Job, now: DateTime<Utc>) -> Result<Option<JobId>, store::Error> {
+    async fn run(
+        &self,
+        job: Job,
+        now: DateTime<Utc>,
+        receiving: Duration,
+    ) -> Result<Option<JobId>, store::Error> {
         let Some(handler) = self.registry.handler(&job.kind) else {
             tracing::warn!(job.id = %job.id, job.kind = job.kind, "no handler here: left for a newer worker");
             return Ok(None);
@@ -227,6 +233,7 @@ impl Runner {
             attempt,
             times: (job.created_at, job.run_at),
             traceparent: job.traceparent.as_deref(),
+            receiving,
         });
         let ran = async {
             failpoint::pass(Effect::Note, Side::After);

@@ -15,8 +15,10 @@ use shared::{
         Result,
         silence::{ANSWER, answered},
     },
+    trace,
 };
 use sqlx::{PgConnection, PgPool};
+use tracing::{Instrument as _, Span};
 
 use super::{
     job::{Claim, Job, JobError, Outcome},
@@ -43,6 +45,13 @@ pub struct Verdict {
     pub error: Option<String>,
     /// Label in metrics and logs.
     pub label: &'static str,
+}
+
+impl Verdict {
+    /// For the statement that writes it down.
+    fn span(&self, job: &Job) -> Span {
+        trace::settling(&job.kind, job.id, self.label)
+    }
 }
 
 /// The verdict on an outcome.
@@ -155,6 +164,7 @@ pub async fn in_transaction(
         started_at,
     )
     .fetch_optional(conn)
+    .instrument(verdict.span(job))
     .await?;
     Ok(Settled::of(next))
 }
@@ -189,7 +199,8 @@ pub async fn failed_transaction(
         verdict.error,
         verdict.wait.map(|wait| wait.as_secs_f64()),
     );
-    let next = failpoint::around(Effect::Settle, answered(ANSWER, query.fetch_optional(pool))).await?;
+    let written = answered(ANSWER, query.fetch_optional(pool)).instrument(verdict.span(job));
+    let next = failpoint::around(Effect::Settle, written).await?;
     Ok(Settled::of(next))
 }
 
@@ -220,7 +231,8 @@ pub async fn claimed(pool: &PgPool, claim: &Claim, verdict: &Verdict) -> Result<
         verdict.result,
         verdict.error,
     );
-    let next = failpoint::around(Effect::Settle, answered(ANSWER, query.fetch_optional(pool))).await?;
+    let written = answered(ANSWER, query.fetch_optional(pool)).instrument(verdict.span(&claim.job));
+    let next = failpoint::around(Effect::Settle, written).await?;
     Ok(Settled::of(next))
 }
 
