@@ -23,7 +23,8 @@ pub async fn exchange(sim: &Sim, call: Call) -> (Answer, Transfer) {
     let arrived_ms = wall_ms();
     let request_id = sim.lock().ids.next("req");
     let mut fault = None;
-    let (answer, transfer) = match authenticate(call.authorization.as_deref()) {
+    let authenticated = authenticate(&sim.lock(), call.authorization.as_deref());
+    let (answer, transfer) = match authenticated {
         Err(error) => (Answer::error(&error, &request_id), Transfer::Whole),
         Ok(()) => {
             fault = strike(&mut sim.lock(), &call);
@@ -146,8 +147,8 @@ async fn wait_for_events(sim: &Sim, events: &[String]) {
     }
 }
 
-/// Any test key will do; a live one has no business here.
-fn authenticate(authorization: Option<&str>) -> Result<(), ApiError> {
+/// Any test key will do that nobody has revoked; a live one has no business here.
+fn authenticate(state: &State, authorization: Option<&str>) -> Result<(), ApiError> {
     let refuse = |message: &str| Err(ApiError::new(401, "invalid_request_error", message));
     let Some(key) = authorization.and_then(|value| value.strip_prefix("Bearer ")) else {
         return refuse(
@@ -160,6 +161,9 @@ fn authenticate(authorization: Option<&str>) -> Result<(), ApiError> {
     }
     if !(key.starts_with("sk_test_") || key.starts_with("rk_test_")) {
         return refuse("Invalid API Key provided: it should begin with sk_test_ or rk_test_.");
+    }
+    if state.revoked_keys.contains(key) {
+        return refuse("Invalid API Key provided: it was revoked.");
     }
     Ok(())
 }

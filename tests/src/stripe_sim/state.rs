@@ -2,6 +2,7 @@
 //!
 //! Everything that decides is synchronous and runs under the lock; everything that waits (network, delays, barriers)
 //! happens outside it. So a request takes effect at one instant, and no lock is ever held across an await.
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub struct State {
     pub clock: Clock,
     pub ids: Ids,
     pub origin: Origin,
+    /// Keys that somebody has revoked.
+    pub revoked_keys: BTreeSet<String>,
     pub customers: Table<Customer>,
     pub payment_methods: Table<PaymentMethod>,
     pub intents: Table<PaymentIntent>,
@@ -71,6 +74,7 @@ impl State {
             clock: Clock::default(),
             ids: Ids::new(),
             origin: Origin::default(),
+            revoked_keys: BTreeSet::new(),
             customers: Table::unbounded(),
             payment_methods: Table::unbounded(),
             intents: Table::unbounded(),

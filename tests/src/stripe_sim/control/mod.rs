@@ -37,7 +37,7 @@
 //! | `GET /webhooks` | the settings, `queued`, `in_flight`, `seed`, and `newest`, the event made last |
 //! | `POST /webhooks {paused?, drop_next?, drop_types?, duplicate?, double?, shuffle?, delay_ms?, api_version?, shape?, before_response?, seed?}` | changes them, one by one or together |
 //! | `POST /webhooks/flush` | tries everything queued now, even while paused, and waits for it: `{delivered, failed, left}` |
-//! | `GET /webhook_endpoints`, `POST /webhook_endpoints {url, secrets?}`, `DELETE /webhook_endpoints/{id}` | |
+//! | `GET /webhook_endpoints`, `POST /webhook_endpoints {url, secrets?}`, `POST /webhook_endpoints/{id} {secrets}`, `DELETE /webhook_endpoints/{id}` | with a secret or several, rolled by the third: each delivery has a signature of each |
 //! | `GET /events?type=&object=&limit=` | events with `sim: {attempts, awaiting, dropped}`, oldest first |
 //! | `POST /events {type, object, api_version?, livemode?, account?, previous_attributes?, deliver?}` | an event of your own |
 //! | `POST /events/{id}/deliver {signature?}` | delivers once more, now, and tells the answers; `signature`: `good` `bad` `stale` `future` `missing` |
@@ -51,6 +51,7 @@
 //! | `POST /chaos {seed, calls?, events?, every_customer?, slow_ms?}`, `GET /chaos`, `DELETE /chaos` | trouble by a seed for so many of a thousand calls and events; how often each kind struck |
 //! | `POST /answers {shape}` | API calls are answered in this shape (`old`, `new`), whatever version they ask for; `null`: as their version says |
 //! | `POST /release` | lets every held call go: `{released}` |
+//! | `POST /keys/revoke {key}` | calls with this key are refused with 401 from now on |
 //! | `GET /clock`, `POST /clock {now\|offset_ms}` | refused (409) while a database owns the clock |
 //! | `GET /books` | what really happened to money; `GET /books/totals`: without the intents |
 //! | `GET /requests?method=&path=&after=` | the API calls, oldest first, with the real time of their arrival (`arrived_ms`); `path` is a pattern as in faults |
@@ -112,6 +113,7 @@ async fn dispatch(sim: &Arc<Sim>, method: &str, route: &str, query: &Params, bod
         ("POST", ["webhooks", "flush"]) => wires::flush(sim).await,
         ("GET", ["webhook_endpoints"]) => Ok(wires::endpoints(&sim.lock())),
         ("POST", ["webhook_endpoints"]) => wires::add_endpoint(sim, read(body)?),
+        ("POST", ["webhook_endpoints", id]) => wires::roll_secrets(sim, id, read(body)?),
         ("DELETE", ["webhook_endpoints", id]) => wires::remove_endpoint(sim, id),
         ("GET", ["events"]) => wires::events(&sim.lock(), query),
         ("POST", ["events"]) => wires::inject(&mut sim.lock(), read(body)?),
@@ -125,6 +127,7 @@ async fn dispatch(sim: &Arc<Sim>, method: &str, route: &str, query: &Params, bod
         ("GET", ["chaos"]) => Ok(sim.lock().dice.report()),
         ("POST", ["chaos"]) => set_chaos(sim, Some(read(body)?)),
         ("DELETE", ["chaos"]) => set_chaos(sim, None),
+        ("POST", ["keys", "revoke"]) => revoke(sim, read(body)?),
         ("POST", ["release"]) => Ok(json!({ "released": sim.lock().faults.release() })),
         ("POST", ["answers"]) => set_answers(sim, read(body)?),
         ("GET", ["clock"]) => Ok(clock(sim)),
@@ -186,6 +189,18 @@ struct Answers {
 fn set_answers(sim: &Sim, answers: Answers) -> Answer {
     sim.lock().answers = answers.shape;
     Ok(json!({ "shape": answers.shape }))
+}
+
+/// `POST /_sim/keys/revoke`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revoked {
+    key: String,
+}
+
+fn revoke(sim: &Sim, revoked: Revoked) -> Answer {
+    sim.lock().revoked_keys.insert(revoked.key);
+    Ok(json!({ "revoked": true }))
 }
 
 /// Where virtual time is to be.

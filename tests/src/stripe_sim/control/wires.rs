@@ -28,6 +28,13 @@ pub struct NewEndpoint {
     secrets: Vec<String>,
 }
 
+/// `POST /_sim/webhook_endpoints/{id}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewSecrets {
+    secrets: Vec<String>,
+}
+
 /// `POST /_sim/events`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,6 +104,19 @@ pub fn add_endpoint(sim: &Arc<Sim>, new: NewEndpoint) -> Answer {
         .endpoint(&id)
         .ok_or_else(|| ApiError::missing("webhook_endpoint", &id))?;
     Ok(webhooks::endpoints::render(&state, endpoint))
+}
+
+/// Signs with these from the next delivery on; what is under way has its header already.
+pub fn roll_secrets(sim: &Sim, id: &str, new: NewSecrets) -> Answer {
+    if new.secrets.is_empty() {
+        return Err(ApiError::invalid("The endpoint needs a secret to sign with.").param("secrets"));
+    }
+    let mut state = sim.lock();
+    state
+        .webhooks
+        .roll_secrets(id, new.secrets)
+        .ok_or_else(|| ApiError::missing("webhook_endpoint", id))?;
+    Ok(json!({ "id": id, "object": "webhook_endpoint" }))
 }
 
 pub fn remove_endpoint(sim: &Sim, id: &str) -> Answer {

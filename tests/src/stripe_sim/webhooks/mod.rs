@@ -141,6 +141,13 @@ impl Webhooks {
         Some(endpoint)
     }
 
+    /// Gives an endpoint other secrets.
+    pub fn roll_secrets(&mut self, id: &str, secrets: Vec<String>) -> Option<()> {
+        let endpoint = self.endpoints.iter_mut().find(|endpoint| endpoint.id == id)?;
+        endpoint.secrets = secrets;
+        Some(())
+    }
+
     /// An endpoint.
     pub fn endpoint(&self, id: &str) -> Option<&Endpoint> {
         self.endpoints.iter().find(|endpoint| endpoint.id == id)
