@@ -3,14 +3,14 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use serde_json::{Value, json};
-use tests::world::{Answer, Door, Error, World, event};
+use tests::world::{Answer, Door, Error, World, event, signature_header, wall_clock_secs};
 use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval},
@@ -25,6 +25,7 @@ pub struct Deliveries {
     senders: JoinSet<Vec<Told>>,
     stop: CancellationToken,
     answered: Arc<AtomicUsize>,
+    secrets: Arc<Mutex<Vec<String>>>,
 }
 
 /// One event and what came of its delivery.
@@ -63,16 +64,30 @@ impl Deliveries {
     pub fn begin_with(world: &World, senders: usize, make: fn(usize) -> Value) -> Self {
         let (stop, answered) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
         let count = Arc::new(AtomicUsize::new(0));
+        let secrets = Arc::new(Mutex::new(vec!["whsec_world".to_owned()]));
         let mut all = JoinSet::new();
         for _ in 0..senders {
-            let door = Door::new(world.door.base().to_owned(), vec!["whsec_world".into()]);
-            all.spawn(send(door, make, stop.clone(), count.clone(), answered.clone()));
+            let sender = Sender {
+                door: Door::new(world.door.base().to_owned(), Vec::new()),
+                secrets: secrets.clone(),
+                make,
+                stop: stop.clone(),
+                count: count.clone(),
+                answered: answered.clone(),
+            };
+            all.spawn(sender.send());
         }
         Self {
             senders: all,
             stop,
             answered,
+            secrets,
         }
+    }
+
+    /// Has a signature of each of these secrets from the next webhook on, as Stripe while one is rolled.
+    pub fn sign_with(&self, secrets: &[&str]) {
+        *self.secrets.lock().unwrap() = secrets.iter().map(|secret| (*secret).to_owned()).collect();
     }
 
     /// Waits until this many more have been answered, whatever the answer.
@@ -100,24 +115,32 @@ impl Deliveries {
     }
 }
 
-async fn send(
+struct Sender {
     door: Door,
+    secrets: Arc<Mutex<Vec<String>>>,
     make: fn(usize) -> Value,
     stop: CancellationToken,
     count: Arc<AtomicUsize>,
     answered: Arc<AtomicUsize>,
-) -> Vec<Told> {
-    let mut pace = interval(PACE);
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told = Vec::new();
-    while !stop.is_cancelled() {
-        pace.tick().await;
-        let event = make(count.fetch_add(1, Ordering::SeqCst));
-        let answer = door.deliver(&event).await;
-        answered.fetch_add(1, Ordering::SeqCst);
-        told.push(Told { event, answer });
+}
+
+impl Sender {
+    async fn send(self) -> Vec<Told> {
+        let mut pace = interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = Vec::new();
+        while !self.stop.is_cancelled() {
+            pace.tick().await;
+            let event = (self.make)(self.count.fetch_add(1, Ordering::SeqCst));
+            let body = event.to_string();
+            let secrets = self.secrets.lock().unwrap().clone();
+            let header = signature_header(&secrets, body.as_bytes(), wall_clock_secs());
+            let answer = self.door.post(Door::PATH, body, Some(&header)).await;
+            self.answered.fetch_add(1, Ordering::SeqCst);
+            told.push(Told { event, answer });
+        }
+        told
     }
-    told
 }
 
 /// Every event that was acknowledged is in the inbox with its signed body and its one job. Returns how many were.

@@ -20,13 +20,13 @@ const SENDERS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Charges take their time, so that each worker has some in hand whenever it is asked to stop.
-async fn slow_charges(world: &World) {
+pub async fn slow_charges(world: &World) {
     let slow = json!({ "path": "/v1/payment_intents/*/confirm", "kind": "delay_after_effect", "ms": 300, "times": 1000 });
     world.sim.fault(slow).await.unwrap();
 }
 
 /// Everything was done once, at the first attempt, by workers of which none was held for dead.
-async fn assert_nobody_noticed(world: &mut World, payers: &[Payer], told: &[deliveries::Told]) {
+pub async fn assert_nobody_noticed(world: &mut World, payers: &[Payer], told: &[deliveries::Told]) {
     world.settle_within(PATIENCE).await;
     assert!(
         told.iter().all(deliveries::Told::is_acknowledged),
@@ -78,7 +78,7 @@ async fn load_p5_a_rolling_restart_of_three_workers_loses_no_job_and_burns_no_at
 }
 
 /// What a release may add (expand) while the build before it runs: a table and a trigger of its own, an index …
-const EXPAND: &str = "
+pub const EXPAND: &str = "
 create table next_release (id uuid primary key default gen_random_uuid(), seen_at timestamptz default now());
 grant insert on next_release to quittance_worker, quittance_ingress;
 create function next_release_notes() returns trigger language plpgsql as $$
@@ -88,12 +88,12 @@ begin
 end $$;
 create trigger next_release_notes after insert on payments for each row execute function next_release_notes();
 ";
-const EXPAND_INDEX: &str =
+pub const EXPAND_INDEX: &str =
     "create index next_release_of_jobs on jobs (created_at) where state = 'available';";
 
 /// … and, to every table of ours, columns and a constraint that all new rows keep. Each in a migration of its own, which holds
 /// no other table's lock.
-fn expand(table: &str) -> String {
+pub fn expand(table: &str) -> String {
     format!(
         "alter table {table} add column next_release text, add column next_number bigint default 7;
          alter table {table} add constraint next_release_short check (length(next_release) < 100) not valid;"
@@ -112,10 +112,10 @@ fn contract(table: &str) -> String {
 }
 
 /// The migrations of later releases, by file name.
-type Later = Vec<(String, String)>;
+pub type Later = Vec<(String, String)>;
 
 // `journals` is left out: the functions that post make a row of its type, so that a column comes with new versions of them.
-async fn later(world: &World, first: usize, once: &[&str], each: fn(&str) -> String) -> Later {
+pub async fn later(world: &World, first: usize, once: &[&str], each: fn(&str) -> String) -> Later {
     let tables = world
         .texts(
             "select tablename::text from pg_tables
@@ -133,7 +133,7 @@ async fn later(world: &World, first: usize, once: &[&str], each: fn(&str) -> Str
 }
 
 /// Applies our migrations and these, as `quittance migrate` of a later build would: as the owner, each in one transaction.
-async fn migrate(world: &World, later: &Later) {
+pub async fn migrate(world: &World, later: &Later) {
     let folder = std::env::temp_dir().join(format!("quittance-later-{}", uuid::Uuid::new_v4().simple()));
     std::fs::create_dir(&folder).unwrap();
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");

@@ -51,6 +51,7 @@ mod refunds;
 mod refunds_ordered;
 mod replay;
 mod requirements;
+mod rotations;
 mod scaling;
 mod sdk;
 mod simulation;

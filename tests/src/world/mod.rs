@@ -15,6 +15,7 @@
 //! the harness ends the test at once, with the logs of every program.
 
 mod at_rest;
+mod balancer;
 mod binaries;
 mod cli;
 mod door;
@@ -29,6 +30,7 @@ mod postgres;
 mod processes;
 mod program;
 mod redis;
+mod replica;
 mod schedules;
 mod settle;
 mod sim;
@@ -37,6 +39,7 @@ mod state_text;
 mod supervised;
 
 pub use self::{
+    balancer::Balancer,
     binaries::Binaries,
     cli::{Cli, CliOutput},
     door::{Answer, Door, event, signature_header, v1, wall_clock_secs},
@@ -47,6 +50,7 @@ pub use self::{
     postgres::{Database, Login, SERVER_VARIABLE, Server},
     program::{Program, Signal, free_port},
     redis::Redis,
+    replica::Replica,
     schedules::{RHYTHMS, Switch},
     sim::Sim,
     start::World,
