@@ -170,6 +170,11 @@ mod tests {
     }
 
     #[test]
+    fn a_currency_is_shown_by_its_code() {
+        assert_eq!(format!("{0} {0:?}", ccy("chf")), "chf chf");
+    }
+
+    #[test]
     fn the_table_is_sorted_without_doubles_and_lower_case() {
         assert!(CHARGED.is_sorted_by(|a, b| a < b));
         assert!(

@@ -481,6 +481,86 @@ mod tests {
         assert_eq!(verify(&anew, &[head]), [(Fault::Rewritten, Some(3))]);
     }
 
+    #[test]
+    fn r093_a_row_is_back_dated_when_no_transaction_can_have_taken_so_long() {
+        let sealed = at(1_000_000);
+        let (hour, moment) = (LONGEST_TRANSACTION, TimeDelta::microseconds(1));
+        // The time that a row of the second block claims, when it was written down, and whether that is too old.
+        let cases = [
+            (sealed - hour, sealed - hour, false),
+            (sealed - hour - moment, sealed - hour - moment, true),
+            (sealed - hour, sealed, false),
+            (sealed - hour - moment, sealed, true),
+        ];
+        for (row_at, recorded_at, too_old) in cases {
+            let mut chain = chain();
+            chain.truncate(2);
+            chain[0].0.recorded_at = sealed;
+            chain[0].1 = block_hash(FIRM, &chain[0].0, &chain[0].2);
+            chain[1].0.prev_hash = chain[0].1;
+            for row in &mut chain[1].2 {
+                (row.at, row.recorded_at) = (row_at, recorded_at);
+            }
+            chain[1].1 = block_hash(FIRM, &chain[1].0, &chain[1].2);
+            let found = verify(&chain, &[]);
+            assert_eq!(
+                found.contains(&(Fault::BackDated, Some(2))),
+                too_old,
+                "{row_at}, {recorded_at}"
+            );
+            assert_eq!(found.is_empty(), !too_old);
+        }
+    }
+
+    #[test]
+    fn r093_rows_that_wait_to_be_sealed_and_are_gone_or_have_no_block_are_named() {
+        let mut verifier = Verifier::new(FIRM, &[]);
+        verifier.removed(11);
+        verifier.outside(12);
+        let (_, _, findings) = verifier.end();
+        let found: Vec<(Fault, &str)> = findings
+            .iter()
+            .map(|finding| (finding.fault, finding.message.as_str()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (Fault::Missing, "row 11 was removed before it was sealed"),
+                (
+                    Fault::Added,
+                    "row 12 was put in behind the chain's back: it is in no block, or in two"
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn r093_a_finding_names_the_first_and_the_last_row_of_its_block() {
+        assert_eq!(range(&[17, 20, 42]), "17–42");
+        assert_eq!(range(&[17]), "17");
+        assert_eq!(range(&[]), "none");
+    }
+
+    #[test]
+    fn r093_the_head_of_an_empty_chain_asks_for_no_block() {
+        let nothing = Head {
+            seq: 0,
+            hash: GENESIS,
+        };
+        assert_eq!(verify(&[], std::slice::from_ref(&nothing)), []);
+        assert_eq!(verify(&chain(), &[nothing]), []);
+    }
+
+    #[test]
+    fn r093_what_was_verified_is_counted() {
+        let mut verifier = Verifier::new(FIRM, &[]);
+        for (block, hash, rows) in &chain() {
+            verifier.take(block, *hash, rows);
+        }
+        let (head, rows, _) = verifier.end();
+        assert_eq!((head.seq, rows), (3, 9));
+    }
+
     proptest! {
         /// No two rows that differ have one hash: fields cannot run into each other.
         #[test]

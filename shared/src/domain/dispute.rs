@@ -400,6 +400,26 @@ mod tests {
     }
 
     #[test]
+    fn a18_each_of_stripes_words_is_read_as_itself_and_another_is_kept_as_it_came() {
+        let words = [
+            "warning_needs_response",
+            "warning_under_review",
+            "warning_closed",
+            "needs_response",
+            "under_review",
+            "won",
+            "lost",
+            "prevented",
+            "charge_refunded",
+        ];
+        for word in words {
+            assert!(!matches!(status(word), Status::Unknown(_)), "{word} is known");
+            assert_eq!(status(word).as_str(), word);
+        }
+        assert_eq!(status("warning_new"), Status::Unknown("warning_new".to_owned()));
+    }
+
+    #[test]
     fn a19_each_condition_of_a_resolution_alone_refuses_with_its_own_reason() {
         let lost = ResolutionFacts {
             outcome: Some(Outcome::Lost),

@@ -253,6 +253,20 @@ mod tests {
     type Case = (Break, (&'static str, &'static str), (&'static str, &'static str));
 
     #[test]
+    fn money_from_elsewhere_is_taken_for_whatever_was_issued_and_is_not_void() {
+        let refusals = [
+            (DocState::Draft, Some("never_issued")),
+            (DocState::Void, Some("already_void")),
+            (DocState::Issued, None),
+            (DocState::VoidRequested, None),
+            (DocState::WrittenOff, None),
+        ];
+        for (state, refusal) in refusals {
+            assert_eq!(refuse_payment(state), refusal, "{state}");
+        }
+    }
+
+    #[test]
     fn b11_each_condition_of_a_void_alone_decides_with_its_own_reason() {
         let cases: [Case; 8] = [
             (

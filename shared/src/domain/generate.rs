@@ -608,6 +608,21 @@ mod tests {
                 },
                 "- not_signed",
             ),
+            // Either of the two alone is enough: nobody agreed to be billed.
+            (
+                EngagementFacts {
+                    signed: false,
+                    ..good.clone()
+                },
+                "- not_signed",
+            ),
+            (
+                EngagementFacts {
+                    status: EngagementStatus::Draft,
+                    ..good.clone()
+                },
+                "- not_signed",
+            ),
             (
                 EngagementFacts {
                     status: EngagementStatus::Canceled,
@@ -634,6 +649,17 @@ mod tests {
         for (facts, expected) in cases {
             assert_eq!(brief(&facts, "2026-01-01", Approval::default()), [expected]);
         }
+    }
+
+    #[test]
+    fn b21_periods_that_meet_on_a_day_share_none() {
+        let january = (day("2026-01-01"), day("2026-02-01"));
+        let meets = |start, end| overlaps(&[january], (day(start), day(end)));
+        assert!(!meets("2025-12-01", "2026-01-01"));
+        assert!(!meets("2026-02-01", "2026-03-01"));
+        assert!(meets("2025-12-01", "2026-01-02"));
+        assert!(meets("2026-01-31", "2026-03-01"));
+        assert!(meets("2026-01-10", "2026-01-11"));
     }
 
     #[test]
@@ -894,6 +920,15 @@ mod tests {
         assert_eq!(
             brief(&facts, "2026-05-01", Approval::default()),
             ["2026-04-01 no_approved_time"]
+        );
+    }
+
+    #[test]
+    fn hours_of_the_day_on_which_a_period_ends_go_with_the_next_one() {
+        let facts = hourly("2026-01-01", None, &[("2026-01-31", 500), ("2026-02-01", 700)]);
+        assert_eq!(
+            brief(&facts, "2026-03-01", Approval::default()),
+            ["2026-01-01 bill 500", "2026-02-01 bill 700"]
         );
     }
 

@@ -223,6 +223,50 @@ mod tests {
     }
 
     #[test]
+    fn each_refusal_says_what_the_job_is_and_what_to_do() {
+        let texts = [
+            (Refusal::Running, "wait for its end"),
+            (Refusal::Done, "has happened"),
+            (Refusal::Canceled, "enqueued anew"),
+            (
+                Refusal::Waits {
+                    run_at: DateTime::UNIX_EPOCH,
+                },
+                "due 1970-01-01 00:00:00 UTC",
+            ),
+        ];
+        for (refusal, part) in texts {
+            assert!(refusal.text().contains(part), "{refusal:?}: {}", refusal.text());
+        }
+    }
+
+    #[test]
+    fn each_kind_of_job_says_what_stands_still_while_it_is_given_up() {
+        let kinds = [
+            ("process_stripe_event", "inbox"),
+            ("generate_package_invoices", "invoices are not made"),
+            ("process_recurring_charges", "next sweep"),
+            ("collect_invoice", "not charged"),
+            ("reconcile_payment", "how the charge ended"),
+            ("cancel_payment_intent", "stays open"),
+            ("review_cycle", "collection stands still"),
+            ("refund_payment", "waits for you"),
+            ("expire_credit", "not written off"),
+            ("report_day", "not told of that day"),
+            ("backfill_events", "not looked for"),
+            ("prune", "old rows"),
+            ("reconcile", "not compared"),
+            ("seal_audit", "not in its chain"),
+            ("expire_break_glass", "session is over"),
+        ];
+        for (kind, part) in kinds {
+            let told = meanwhile(kind).unwrap_or_default();
+            assert!(told.contains(part), "{kind}: {told:?}");
+        }
+        assert_eq!(meanwhile("unheard_of"), None);
+    }
+
+    #[test]
     fn a_job_that_was_given_up_says_why_and_what_to_do() {
         let code = |attempts, error| given_up("id", "prune", attempts, error).reason_code;
         assert_eq!(code((3, 25), Some("payload does not parse")), "failed_for_good");

@@ -36,3 +36,16 @@ impl Role {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a14_who_runs_the_billing_may_override_and_nobody_else() {
+        for role in Role::ALL {
+            let runs_it = matches!(role, Role::Owner | Role::Admin);
+            assert_eq!(role.may_override(), runs_it, "{role}");
+        }
+    }
+}

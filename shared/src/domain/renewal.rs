@@ -268,6 +268,14 @@ mod tests {
         assert_eq!(code(renew(Some("2025-01-01"), "2026-01-02")), "terms_overlap");
         assert!(renew(Some("2025-01-01"), "2026-01-01").is_ok());
         assert_eq!(code(renew(None, "2027-01-01")), "end_before_start");
+        for status in [EngagementStatus::Draft, EngagementStatus::Canceled] {
+            let unsigned = Version {
+                status,
+                ..signed("2027-01-01", Some("2029-01-01"))
+            };
+            let days = renewal_days(&old, &[old.clone(), unsigned], None, day("2028-01-01"));
+            assert!(days.is_ok(), "what is {status} takes no days");
+        }
         assert_eq!(
             renew(Some("2026-12-31"), "2028-01-01").unwrap_err().to_string(),
             "2026-12-31 until 2028-01-01 overlaps retainer, which is signed for 2026-01-01 until 2027-01-01: both would \
@@ -305,7 +313,14 @@ mod tests {
         let year = signed("2026-01-01", Some("2027-01-01"));
         assert_eq!(may_end(&year, day("2026-12-31")), Ok(()));
         assert_eq!(code(may_end(&year, day("2027-01-01"))), "only_shorter");
-        assert_eq!(code(may_end(&year, day("2026-01-01"))), "end_before_start");
+        let wanted = Days {
+            starts_on: day("2026-01-01"),
+            ends_on: Some(day("2026-01-01")),
+        };
+        assert_eq!(
+            may_end(&year, day("2026-01-01")),
+            Err(Refusal::EndBeforeStart { wanted })
+        );
     }
 
     #[test]

@@ -312,6 +312,58 @@ mod tests {
     }
 
     #[test]
+    fn a13_a_client_approves_the_same_time_once() {
+        for state in [TimeState::Submitted, TimeState::Approved] {
+            let approved = Entry {
+                client_approved: true,
+                ..entry(state)
+            };
+            let again = after(&approved, Change::ClientApprove);
+            assert_eq!(again, Err(Refusal::ClientApprovedAlready));
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_the_role_may_not_do_and_what_would_be_right_instead() {
+        let expected = [
+            ("edit time", "any time that is on no invoice can be edited"),
+            (
+                "submit time",
+                "only a draft is submitted; edit or reopen it first",
+            ),
+            (
+                "approve time",
+                "only a draft or submitted time is approved; edit or reopen it first",
+            ),
+            (
+                "reject time",
+                "only a draft or submitted time is rejected; reopen it first",
+            ),
+            (
+                "approve time for a client",
+                "a client approves time that is submitted or approved",
+            ),
+            ("reopen time", "there is nothing to reopen"),
+        ];
+        for (change, (verb, takes)) in CHANGES.into_iter().zip(expected) {
+            let role = Refusal::Role {
+                name: "ceo".to_owned(),
+                role: Role::Client,
+                change,
+            };
+            assert_eq!(
+                role.to_string(),
+                format!("ceo is a user with role client, which may not {verb}")
+            );
+            let state = Refusal::WrongState {
+                state: TimeState::Rejected,
+                change,
+            };
+            assert_eq!(state.to_string(), format!("the time is rejected: {takes}"));
+        }
+    }
+
+    #[test]
     fn b16_nothing_about_time_on_an_invoice_changes() {
         for state in TimeState::ALL {
             for change in CHANGES {

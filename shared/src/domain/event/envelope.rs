@@ -239,6 +239,22 @@ mod tests {
     }
 
     #[test]
+    fn r080_the_signed_bytes_are_kept_as_they_came() {
+        let text = r#"{ "id": "evt_1", "type": "a.b" }"#;
+        let event = Event::parse(Bytes::from(text), Mode::Test, received()).unwrap();
+        assert_eq!(event.body, text);
+    }
+
+    #[test]
+    fn a_required_text_is_cut_to_the_bytes_that_a_text_may_have() {
+        let fits = "x".repeat(MAX_TEXT_BYTES);
+        assert_eq!(printable(&fits), fits);
+        assert_eq!(printable(&format!("{fits}y")), fits);
+        assert_eq!(printable(&format!("{}é", &fits[1..])), &fits[1..]);
+        assert_eq!(printable("a\nb"), "ab");
+    }
+
+    #[test]
     fn a_snapshot_event() {
         let event = parse(&json!({
             "id": "evt_1", "object": "event", "type": "charge.refunded", "api_version": "2020-03-02",

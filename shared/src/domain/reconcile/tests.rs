@@ -504,6 +504,114 @@ fn money_that_is_missing_here_has_one_id_from_wherever_it_is_seen() {
 }
 
 #[test]
+fn a18_the_amount_of_a_dispute_follows_stripes_while_it_is_open_and_no_longer() {
+    let cases = [
+        ("under_review", "usd", Kind::AmountMismatch, true),
+        ("won", "usd", Kind::AmountMismatch, false),
+        ("under_review", "eur", Kind::CurrencyMismatch, false),
+    ];
+    for (status, currency, kind, is_repaired) in cases {
+        let there = DisputeThere {
+            currency: currency.into(),
+            ..dispute_there(101, status, vec![])
+        };
+        let found = dispute(&there, &dispute_here(100, status, vec![]));
+        assert_eq!(kinds(&found), [kind]);
+        assert_eq!(found[0].repair.is_some(), is_repaired, "{status}, {currency}");
+    }
+}
+
+#[test]
+fn a18_two_movements_of_one_balance_transaction_are_told_apart_by_their_kind() {
+    let there = vec![
+        movement(MovementKind::Withdrawn, 500),
+        movement(MovementKind::Fee, 15),
+    ];
+    let here = vec![movement_here(MovementKind::Withdrawn, 500)];
+    let found = dispute(
+        &dispute_there(500, "lost", there),
+        &dispute_here(500, "lost", here),
+    );
+    assert_eq!(kinds(&found), [Kind::FeeMismatch]);
+    assert_eq!(found[0].ours, None, "the fee is not on record at all");
+}
+
+#[test]
+fn b15_a_cycle_whose_attempt_alone_would_change_differs_and_says_what_stripe_says() {
+    let view = CycleView {
+        state: CycleState::InFlight,
+        first_failed_at: None,
+        policy: RetryPolicy::default(),
+        deadline: None,
+        first_due: None,
+    };
+    let attempts = [AttemptView {
+        id: AttemptId::new(),
+        seq: 1,
+        step: 0,
+        trigger: Trigger::Auto,
+        state: AttemptState::Sent,
+        charge: None,
+        sent_at: Some(at()),
+        real_sent_at: Some(at()),
+    }];
+    let here = CycleHere {
+        subject: "invoice 1".into(),
+        id: "cycle".into(),
+        view: &view,
+        attempts: &attempts,
+        payments: &[],
+        is_stale: false,
+    };
+    let would = [
+        (IntentStatus::Processing, "processing"),
+        (IntentStatus::RequiresAction, "requires_action"),
+        (IntentStatus::Canceled, "canceled"),
+    ];
+    for (status, word) in would {
+        let found = cycle(&here, &seen(status), at());
+        assert_eq!(kinds(&found), [Kind::StateMismatch]);
+        assert_eq!(found[0].stripe, Some(Side::of("pi_1").state(word)));
+    }
+}
+
+#[test]
+fn a_side_shows_what_is_known_of_it() {
+    let shown = |side: Side| serde_json::to_value(side).unwrap();
+    assert_eq!(shown(Side::of("ch_1")), serde_json::json!({"id": "ch_1"}));
+    assert_eq!(
+        shown(Side::of("ch_1").minor(5, "usd").state("succeeded")),
+        serde_json::json!({"id": "ch_1", "amount_minor": 5, "currency": "usd", "state": "succeeded"})
+    );
+}
+
+#[test]
+fn what_can_be_repaired_says_so_and_all_else_what_a_person_should_do() {
+    let charged = charge(
+        &charge_there(500, "usd"),
+        ChargeHere::OfCycle {
+            subject: "invoice 1".into(),
+            cycle: "cycle".into(),
+            state: "exhausted".into(),
+        },
+    );
+    assert!(charged[0].remedy().contains("--repair"));
+    let by_hand = Finding {
+        repair: None,
+        ..charged[0].clone()
+    };
+    assert_eq!(by_hand.remedy(), Kind::MissingHere.remedy());
+    for (kind, part) in [
+        (Kind::MissingHere, "events list"),
+        (Kind::MissingThere, "dashboard"),
+        (Kind::LedgerImbalance, "ledger check"),
+        (Kind::UnbilledPeriod, "generate-package-invoices"),
+    ] {
+        assert!(kind.remedy().contains(part), "{kind}: {}", kind.remedy());
+    }
+}
+
+#[test]
 fn every_kind_has_a_remedy_and_every_word_is_its_own() {
     let mut words = std::collections::BTreeSet::new();
     for kind in Kind::ALL {

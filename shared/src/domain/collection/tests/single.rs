@@ -415,6 +415,98 @@ fn a_success_without_a_charge_or_without_money_is_for_a_person() {
 }
 
 #[test]
+fn a_status_that_our_intents_never_have_is_for_a_person_and_changes_nothing() {
+    for status in [
+        IntentStatus::RequiresCapture,
+        IntentStatus::Other("new".to_owned()),
+    ] {
+        let mut books = Books::sent();
+        let observed = books.see(&snapshot(status), Source::Event);
+        assert_eq!(observed.note, Some(Note::UnexpectedStatus));
+        assert!(observed.payment.is_none() && observed.attempt.is_none() && observed.cycle.is_none());
+    }
+}
+
+#[test]
+fn an_attempt_that_waits_at_stripe_or_for_the_client_says_so_and_so_does_its_cycle() {
+    for (status, attempt, cycle) in [
+        (
+            IntentStatus::Processing,
+            AttemptState::Processing,
+            CycleState::InFlight,
+        ),
+        (
+            IntentStatus::RequiresAction,
+            AttemptState::ActionRequired,
+            CycleState::ActionRequired,
+        ),
+    ] {
+        let mut books = Books::sent();
+        books.see(&snapshot(status), Source::Response);
+        assert_eq!((books.attempts[0].state, books.cycle.state), (attempt, cycle));
+    }
+}
+
+#[test]
+fn a11_a_decline_by_hand_ahead_of_the_first_day_leaves_it_to_come_and_any_other_counts() {
+    let first_due = Books::sent().now + Duration::days(9);
+    // who had it charged, whether it failed before, whether the first day is still to come
+    let cases = [
+        (Trigger::Manual, false, true),
+        (Trigger::Manual, true, false),
+        (Trigger::Auto, false, false),
+        (Trigger::Retry, true, false),
+    ];
+    for (trigger, failed_before, still_to_come) in cases {
+        let mut books = Books::sent();
+        books.cycle.first_due = Some(first_due);
+        books.cycle.first_failed_at = failed_before.then_some(books.now);
+        books.attempts[0].trigger = trigger;
+        decline(&mut books, "ch_1");
+        let next = books.next.clone().map(|next| (next.at, next.step, next.trigger));
+        let first = Some((first_due, 0, Trigger::Auto));
+        assert_eq!(
+            next == first,
+            still_to_come,
+            "{trigger:?}, failed before: {failed_before}"
+        );
+        assert_eq!(
+            books.cycle.first_failed_at.is_none(),
+            still_to_come,
+            "{trigger:?}: what the steps count from"
+        );
+    }
+}
+
+#[test]
+fn each_call_without_effect_waits_twice_as_long_as_the_last_of_its_step_and_others_do_not_count() {
+    let books = Books::sent();
+    let sent = &books.attempts[0];
+    let past = |step, state| AttemptView {
+        id: crate::ids::AttemptId::new(),
+        step,
+        state,
+        ..sent.clone()
+    };
+    let waits = |others: &[AttemptView]| {
+        let seen = technical(&books.cycle, others, sent, books.now);
+        let next = seen.cycle.and_then(|change| change.next);
+        next.map(|next| (next.at - books.now, next.step))
+    };
+    let minutes = |n| Some((Duration::minutes(n), sent.step));
+    assert_eq!(waits(&[]), minutes(1));
+    let (same, other) = (AttemptState::Technical, sent.step + 1);
+    assert_eq!(waits(&[past(sent.step, same)]), minutes(2));
+    assert_eq!(waits(&[past(sent.step, same), past(sent.step, same)]), minutes(4));
+    assert_eq!(waits(&[past(other, same)]), minutes(1), "of another step");
+    assert_eq!(
+        waits(&[past(sent.step, AttemptState::Declined)]),
+        minutes(1),
+        "which had an effect"
+    );
+}
+
+#[test]
 fn what_has_no_effect_is_tried_again_after_1_2_4_minutes_and_hourly_at_last() {
     let minutes: Vec<_> = (0..9).map(|n| technical_backoff(n).num_minutes()).collect();
     assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
