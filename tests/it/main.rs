@@ -42,6 +42,7 @@ mod p6_schedules;
 mod p8_isolation;
 mod p9_ledger;
 mod population;
+mod portal;
 mod postgres_trouble;
 mod privacy;
 mod races;

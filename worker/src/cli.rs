@@ -5,7 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         alert, audit, brakes, break_glass, charge, client, clock, credit, dispute, doctor, engagement,
-        events, explain, generate, import, invoice, jobs, ledger, migrate, queue, reconcile, time, worker,
+        events, explain, generate, import, invoice, jobs, ledger, migrate, queue, reconcile, time, user,
+        worker,
     },
     output::{Exit, Failure, Format},
 };
@@ -106,6 +107,8 @@ pub enum Command {
     Jobs(jobs::Args),
     /// What is in the queues; hold one back, or let it go on.
     Queue(queue::Args),
+    /// Who may log in to the portal, and which other systems may use its API.
+    User(user::Args),
     /// Show or move the business clock (test mode only).
     Clock(clock::Args),
 }
@@ -140,6 +143,7 @@ impl Command {
             Command::Events(_) => "events",
             Command::Jobs(_) => "jobs",
             Command::Queue(_) => "queue",
+            Command::User(_) => "user",
             Command::Clock(_) => "clock",
         }
     }
@@ -175,6 +179,7 @@ impl Command {
             Command::Events(args) => events::run(args, format).await,
             Command::Jobs(args) => jobs::run(args, format).await,
             Command::Queue(args) => queue::run(args, format).await,
+            Command::User(args) => user::run(args, format).await,
             Command::Clock(args) => clock::run(args, format).await,
         }
     }

@@ -132,6 +132,7 @@ pub async fn resolve_others(
 
 /// An alert as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AlertRow {
     /// Its id.
     pub id: Uuid,
@@ -241,6 +242,28 @@ pub async fn mark_read(
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Marks all open alerts as read. Returns how many nobody had read.
+///
+/// # Errors
+/// When the database is away.
+pub async fn mark_all_read(
+    conn: &mut PgConnection,
+    firm: Option<FirmId>,
+    now: DateTime<Utc>,
+    by: &str,
+) -> Result<u64> {
+    let done = sqlx::query!(
+        "update alerts set is_read = true, read_at = $2, read_by = $3
+          where firm_id is not distinct from $1 and not is_read and not is_resolved",
+        firm.map(|f| f.0),
+        now,
+        by
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
 }
 
 /// Marks an alert as over, on a person's word. `false` when it was already.

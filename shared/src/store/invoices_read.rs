@@ -10,6 +10,7 @@ use crate::ids::{ClientId, FirmId, InvoiceId};
 
 /// One invoice in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InvoiceRow {
     /// Our id.
     pub id: Uuid,
@@ -93,6 +94,7 @@ pub async fn list(
 
 /// An invoice with everything that happened to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InvoiceView {
     /// Our id.
     pub id: Uuid,
@@ -154,6 +156,7 @@ pub struct InvoiceView {
 
 /// The half-open range of days that an invoice bills.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Period {
     /// First day.
     pub start: NaiveDate,
@@ -163,6 +166,7 @@ pub struct Period {
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Line {
     /// What for.
     pub kind: String,
@@ -177,6 +181,7 @@ pub struct Line {
 
 /// Time on a line: which, how long, at what rate, and who approved it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TimeOnLine {
     /// The entry, by its `external_id` where it has one.
     pub time_entry: String,
@@ -194,6 +199,7 @@ pub struct TimeOnLine {
 
 /// Where collection by card stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Autopay {
     /// Whether the invoice may be collected by card at all.
     pub opt_in: bool,
@@ -209,6 +215,7 @@ pub struct Autopay {
 
 /// One try to charge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attempt {
     /// 0 the first, 1 to 3 the retries.
     pub number: i32,
@@ -238,6 +245,7 @@ pub struct Attempt {
 
 /// Money that arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Payment {
     /// Our id.
     pub id: Uuid,
@@ -257,6 +265,7 @@ pub struct Payment {
 
 /// Money that went back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Refund {
     /// Our id.
     pub id: Uuid,
@@ -278,6 +287,7 @@ pub struct Refund {
 
 /// What the client contested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Dispute {
     /// Its id at Stripe.
     pub id: String,

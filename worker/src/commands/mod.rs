@@ -22,9 +22,9 @@ pub mod migrate;
 pub mod queue;
 pub mod reconcile;
 pub mod time;
+pub mod user;
 pub mod worker;
 
-mod acting;
 mod client_show;
 mod connect;
 mod dispute_text;

@@ -1,17 +1,15 @@
-//! In whose name a command acts: `--by USER`. A user of the firm is known by role; any other name is recorded as it was
-//! given, and may do only what needs no role.
+//! In whose name something is done. A user of the firm is known by role; any other name is recorded as it was given, and may do only
+//! what needs no role.
 
-use shared::{
+use crate::{
     domain::time::Person,
     ids::FirmId,
     store::{
-        Tx,
+        self, Tx,
         audit::Actor,
         users::{self, User},
     },
 };
-
-use crate::output::Failure;
 
 /// Somebody who acts.
 #[derive(Clone, Debug)]
@@ -25,7 +23,7 @@ impl Acting {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn find(tx: &mut Tx, firm: FirmId, name: &str) -> Result<Self, Failure> {
+    pub async fn find(tx: &mut Tx, firm: FirmId, name: &str) -> store::Result<Self> {
         let user = users::find(tx, firm, name).await?;
         Ok(Self {
             name: user
@@ -36,16 +34,19 @@ impl Acting {
     }
 
     /// What the books call this person.
+    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The user, if it is one.
+    #[must_use]
     pub fn user(&self) -> Option<&User> {
         self.user.as_ref()
     }
 
     /// As decisions see this person.
+    #[must_use]
     pub fn person(&self) -> Person<'_> {
         self.user.as_ref().map_or(
             Person {
@@ -58,6 +59,7 @@ impl Acting {
     }
 
     /// As the audit has it.
+    #[must_use]
     pub fn actor(&self) -> Actor {
         match &self.user {
             Some(user) => Actor::User(user.label.clone()),
