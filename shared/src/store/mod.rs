@@ -40,6 +40,7 @@ pub mod ledger;
 pub mod migrations;
 pub mod payment_methods;
 pub mod payments;
+pub mod platform;
 pub mod queues;
 pub mod reconcile;
 pub mod refunds;
