@@ -50,7 +50,7 @@ create table platform_subscriptions (
   stripe_subscription_id text not null unique,
   stripe_item_id text,                                      -- what a change of tier changes
   stripe_price_id text,
-  tier text references subscription_tiers,                  -- by its price; null where no tier has that price
+  tier text,                                                -- by its price; null where no tier has that price
   stripe_status text not null,
   status text not null generated always as (
     case when stripe_status in ('active', 'trialing') then 'ACTIVE'
@@ -138,7 +138,7 @@ create table platform_requests (
   firm_id uuid not null references firms,
   id uuid not null,
   kind text not null check (kind in ('customer', 'billing_email', 'subscribe', 'change_tier', 'auto_renewal', 'cancel', 'billing_link', 'checkout_link')),
-  tier text references subscription_tiers,
+  tier text,
   auto_renewal boolean,
   return_url text,                                          -- where Stripe's page leads back to
   reason text check (reason <> ''),

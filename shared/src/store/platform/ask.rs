@@ -77,6 +77,7 @@ pub async fn ask(
         what: "enqueue a request of platform billing",
         changed: 0,
     })?;
+    jobs::nudge(conn).await?;
     Ok(Ok((id, job)))
 }
 
