@@ -94,3 +94,15 @@ id_type!(
     /// Something that a person should look at.
     AlertId
 );
+id_type!(
+    /// A firm's subscription to the platform.
+    SubscriptionId
+);
+id_type!(
+    /// An invoice that a firm pays to the platform.
+    PlatformInvoiceId
+);
+id_type!(
+    /// Something that Stripe was asked to do for platform billing.
+    PlatformRequestId
+);
