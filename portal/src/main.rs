@@ -19,6 +19,7 @@ mod rate;
 mod request;
 mod route;
 mod start;
+mod view;
 
 use std::process::ExitCode;
 

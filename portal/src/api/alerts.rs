@@ -112,7 +112,7 @@ fn alert_id(id: &str) -> Result<AlertId, Problem> {
         .map_err(|_| Problem::not_found(format!("there is no alert {id:?}")))
 }
 
-async fn read(
+pub(crate) async fn read(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
@@ -126,7 +126,7 @@ async fn read(
     act.done(StatusCode::OK, &row).await
 }
 
-async fn resolve(
+pub(crate) async fn resolve(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
@@ -147,7 +147,7 @@ pub struct AllRead {
     read: u64,
 }
 
-async fn read_all(
+pub(crate) async fn read_all(
     State(app): State<App>,
     caller: Caller,
     input: Input<Nothing>,

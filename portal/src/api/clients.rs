@@ -122,7 +122,7 @@ pub struct CreditOrder {
     expires_on: Option<NaiveDate>,
 }
 
-async fn issue(
+pub(crate) async fn issue(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,

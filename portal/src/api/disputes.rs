@@ -123,7 +123,7 @@ pub struct Resolved {
     currency: Option<String>,
 }
 
-async fn resolve(
+pub(crate) async fn resolve(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,

@@ -136,7 +136,11 @@ pub struct New {
     minutes: u16,
 }
 
-async fn open(State(app): State<App>, caller: Caller, input: Input<New>) -> Result<Response, Problem> {
+pub(crate) async fn open(
+    State(app): State<App>,
+    caller: Caller,
+    input: Input<New>,
+) -> Result<Response, Problem> {
     let new = &input.value;
     let reason = said("reason", &new.reason)?;
     if !(1..=MAX_MINUTES).contains(&new.minutes) {
@@ -167,7 +171,7 @@ async fn firm_of(app: &App, caller: &Caller, id: &str) -> Result<(FirmId, Uuid),
     Ok((firm, session))
 }
 
-async fn revoke(
+pub(crate) async fn revoke(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
@@ -190,7 +194,7 @@ pub struct Note {
     note: String,
 }
 
-async fn review(
+pub(crate) async fn review(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,

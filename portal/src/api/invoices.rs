@@ -130,7 +130,7 @@ async fn show(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<Json
         .ok_or_else(|| Problem::not_found(format!("there is no invoice {id:?}")))
 }
 
-async fn issue(
+pub(crate) async fn issue(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
@@ -143,7 +143,7 @@ async fn issue(
     act.done(StatusCode::OK, &issued).await
 }
 
-async fn discard(
+pub(crate) async fn discard(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
@@ -204,7 +204,7 @@ async fn ending(
     act.done(StatusCode::OK, &ending).await
 }
 
-async fn void(
+pub(crate) async fn void(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
@@ -223,7 +223,7 @@ async fn void(
     }
 }
 
-async fn write_off(
+pub(crate) async fn write_off(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
@@ -283,7 +283,7 @@ pub struct ExternallyPaid {
     reopened: bool,
 }
 
-async fn pay_external(
+pub(crate) async fn pay_external(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
@@ -351,7 +351,7 @@ pub struct Refunded {
     refunds: Vec<Refund>,
 }
 
-async fn refund(
+pub(crate) async fn refund(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
@@ -409,7 +409,7 @@ pub struct CreditUsed {
     amount_minor: i64,
 }
 
-async fn apply_credit(
+pub(crate) async fn apply_credit(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,

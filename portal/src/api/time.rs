@@ -256,7 +256,7 @@ async fn edit(
 /// Declares a handler that takes nothing but a reason.
 macro_rules! says {
     ($name:ident, $change:expr) => {
-        async fn $name(
+        pub(crate) async fn $name(
             State(app): State<App>,
             caller: Caller,
             Id(id): Id,

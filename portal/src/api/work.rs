@@ -14,7 +14,7 @@ use shared::{
         jobs::Queue,
         jobs_by_hand::{self, Chosen},
         jobs_read::{self, JobRow, JobView},
-        platform::{self, OccurrenceRow, ScheduleRow, WorkerRow},
+        operations::{self, OccurrenceRow, ScheduleRow, WorkerRow},
         queues::{self, QueueRow},
         replays,
     },
@@ -149,7 +149,7 @@ async fn show_job(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<
     job.map(Json).ok_or_else(|| no_job(&id))
 }
 
-async fn retry_job(
+pub(crate) async fn retry_job(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
@@ -158,7 +158,7 @@ async fn retry_job(
     act_on_job(&app, &caller, &id, &input, Wish::Retry).await
 }
 
-async fn cancel_job(
+pub(crate) async fn cancel_job(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
@@ -199,7 +199,7 @@ async fn list_queues(State(app): State<App>, _: Caller) -> Result<Json<Page<Queu
     Ok(Json(all(queues::status(&mut conn, None).await?)))
 }
 
-async fn pause_queue(
+pub(crate) async fn pause_queue(
     State(app): State<App>,
     caller: Caller,
     Id(name): Id,
@@ -208,7 +208,7 @@ async fn pause_queue(
     act_on_queue(&app, &caller, &name, &input, true).await
 }
 
-async fn resume_queue(
+pub(crate) async fn resume_queue(
     State(app): State<App>,
     caller: Caller,
     Id(name): Id,
@@ -284,7 +284,7 @@ pub struct Replay {
     job: Uuid,
 }
 
-async fn replay_event(
+pub(crate) async fn replay_event(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
@@ -325,7 +325,7 @@ async fn replay_event(
 
 async fn list_schedules(State(app): State<App>, _: Caller) -> Result<Json<Page<ScheduleRow>>, Problem> {
     let mut conn = app.db.pool().acquire().await.map_err(store::Error::from)?;
-    Ok(Json(all(platform::schedules(&mut conn).await?)))
+    Ok(Json(all(operations::schedules(&mut conn).await?)))
 }
 
 /// Which ticks.
@@ -356,7 +356,7 @@ async fn list_occurrences(
         None => None,
     };
     let mut conn = app.db.pool().acquire().await.map_err(store::Error::from)?;
-    let rows = platform::occurrences(
+    let rows = operations::occurrences(
         &mut conn,
         wanted.schedule.as_deref(),
         wanted.before,
@@ -371,5 +371,5 @@ async fn list_occurrences(
 
 async fn list_workers(State(app): State<App>, _: Caller) -> Result<Json<Page<WorkerRow>>, Problem> {
     let mut conn = app.db.pool().acquire().await.map_err(store::Error::from)?;
-    Ok(Json(all(platform::workers(&mut conn).await?)))
+    Ok(Json(all(operations::workers(&mut conn).await?)))
 }

@@ -8,6 +8,7 @@ use axum::{
 use crate::route::{Kind, Route};
 
 const STYLE: &str = include_str!("../../assets/style.css");
+const ICON: &str = include_str!("../../assets/icon.svg");
 
 /// The routes.
 #[must_use]
@@ -20,6 +21,13 @@ pub fn routes() -> Vec<Route> {
             async |headers: HeaderMap| file(&headers, "text/css; charset=utf-8", STYLE),
         )
         .does("How pages look"),
+        Route::open(
+            Kind::File,
+            Method::GET,
+            "/assets/icon.svg",
+            async |headers: HeaderMap| file(&headers, "image/svg+xml", ICON),
+        )
+        .does("The mark in a browser's tab"),
     ]
 }
 

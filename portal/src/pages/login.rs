@@ -81,7 +81,7 @@ fn page(word: &str, next: &str, name: &str, fault: Option<&Problem>) -> Result<R
 }
 
 /// Where to go afterwards: only to a page of ours.
-fn local(next: Option<&str>) -> &str {
+pub(super) fn local(next: Option<&str>) -> &str {
     match next {
         Some(path)
             if path.starts_with('/')
@@ -151,10 +151,11 @@ async fn leave(State(app): State<App>, caller: Caller) -> Result<Response, PageP
 
 async fn home(caller: Caller) -> Redirect {
     Redirect::to(match caller.role {
-        Role::Owner | Role::Admin | Role::Manager | Role::Staff | Role::Client | Role::Alerts => {
-            "/api/billing/"
-        }
-        Role::Operator => "/api/v1/session",
+        Role::Owner | Role::Admin => "/billing/",
+        Role::Manager | Role::Staff => "/billing/time",
+        Role::Client => "/billing/invoices",
+        Role::Operator => "/console/",
+        Role::Alerts => "/login",
     })
 }
 

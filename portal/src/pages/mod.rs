@@ -1,14 +1,25 @@
 //! The pages: rendered here, without script, from the same functions that the API answers with.
 //!
-//! How a page is added: a template in `portal/templates` that extends `base.html`; a struct with `#[derive(Template)]` and the field
-//! `shell: Shell`; a handler that takes `State<App>`, `Caller` and what it needs, and answers with [`render`]; a line in its module's
-//! `routes()`. A form posts to a `Route::form` and contains `<input type="hidden" name="csrf" value="{{ shell.csrf }}">`.
+//! How a page is added: a handler that takes [`page::At`], reads rows through `shared::store` and answers with a [`page::Page`] of
+//! blocks (`crate::view`), each of which has one template; a line in its module's `routes()`. A form is a `Block::Form` that posts to
+//! a `Route::form` whose handler is the one of the API ([`form::form`]), so that a page can do nothing that the API cannot.
 
+pub mod alerts;
 pub mod assets;
 pub mod billing;
+pub mod console;
+pub mod credits;
+pub mod disputes;
+pub mod engagements;
 pub mod error;
+pub mod explain;
+pub mod form;
+pub mod invoices;
 pub mod login;
+pub mod overview;
+pub mod page;
 pub mod shell;
+pub mod time;
 
 use askama::Template;
 use axum::response::{Html, IntoResponse, Response};
@@ -20,7 +31,21 @@ pub use shell::Shell;
 /// The routes of all pages.
 #[must_use]
 pub fn routes() -> Vec<Route> {
-    [assets::routes(), login::routes(), billing::routes()].concat()
+    [
+        assets::routes(),
+        login::routes(),
+        overview::routes(),
+        invoices::routes(),
+        engagements::routes(),
+        time::routes(),
+        credits::routes(),
+        disputes::routes(),
+        alerts::routes(),
+        billing::routes(),
+        explain::routes(),
+        console::routes(),
+    ]
+    .concat()
 }
 
 /// A problem, shown as a page.
