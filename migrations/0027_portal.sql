@@ -14,7 +14,6 @@ create table logins (
   totp_step bigint not null default 0,                      -- of the last code that was used: none is used twice
   disabled_at timestamptz,
   created_at timestamptz not null,
-  unique (firm_id, id),
   unique (firm_id, user_id),
   foreign key (firm_id, user_id) references users (firm_id, id),
   constraint an_operator_has_a_second_factor check (firm_id is not null or totp_secret is not null),

@@ -74,6 +74,12 @@ impl Metrics {
         for result in ["succeeded", "failed", "locked"] {
             logins.with_label_values(&[result]); // present from the start, so that a rate can be taken
         }
+        for by in ["caller", "address"] {
+            limited.with_label_values(&[by]);
+        }
+        for check in ["database", "schema", "draining"] {
+            not_ready.with_label_values(&[check]);
+        }
         Ok(Self {
             registry,
             requests,

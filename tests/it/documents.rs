@@ -13,7 +13,7 @@ use shared::domain::{
 };
 
 /// Folders with sources of ours.
-pub const SOURCES: [&str; 4] = ["ingress", "shared", "worker", "tests"];
+pub const SOURCES: [&str; 5] = ["ingress", "shared", "worker", "portal", "tests"];
 
 /// The repository.
 pub fn root() -> PathBuf {
@@ -223,7 +223,7 @@ fn a_backfill_asks_for_every_handled_type_and_for_no_more_than_stripe_allows() {
 
 #[test]
 fn every_setting_that_is_read_is_in_the_configuration_table() {
-    let code = sources(&["ingress/src", "shared/src", "worker/src"]);
+    let code = sources(&["ingress/src", "shared/src", "worker/src", "portal/src"]);
     let readme = read("README.md");
     let alert_types = read("shared/src/domain/alert.rs");
     let settings: BTreeSet<_> = between(&code, '"', '"')

@@ -58,6 +58,7 @@ pub async fn two_firms(world: &mut World) -> [Uuid; 2] {
         engagements(world, firm).await;
         corrections(world, firm).await;
         break_glass(world, firm, Login::Operator.name()).await;
+        portal(world, firm).await;
     }
     world.settle().await;
     // At noon: what expires does so from 02:00 of the firm's own day on, whenever this is run.
@@ -237,6 +238,44 @@ async fn difference(world: &World, firm: &str) {
         tx.execute(AssertSqlSafe(sql)).await.unwrap();
     }
     tx.commit().await.unwrap();
+}
+
+/// A user who has logged in to the portal, a token, and a write under a key. No portal runs, so what one would write is written down.
+async fn portal(world: &World, firm: &str) {
+    let user = format!("ada-{firm}");
+    let password = ["user", "password", &user, "--login", &user, "--stdin"];
+    let done = world
+        .command()
+        .run_with_input(&password, "correct horse battery")
+        .await;
+    done.unwrap().success().unwrap();
+    let token = [
+        "user",
+        "token",
+        "create",
+        "--firm-id",
+        firm,
+        "--role",
+        "admin",
+        "--name",
+        "ci",
+        "--expires-in",
+        "1d",
+    ];
+    world.json(&token).await;
+    let firm = format!("(select id from firms where external_id = '{firm}')");
+    for sql in [
+        format!(
+            "insert into portal_sessions (id, firm_id, login_id, token_sha256, created_at, seen_at, expires_at)
+             select gen_random_uuid(), firm_id, id, sha256(id::text::bytea), now(), now(), now() + interval '1 hour' from logins
+              where firm_id = {firm}"
+        ),
+        format!(
+            "insert into idempotency_keys values (gen_random_uuid(), {firm}, 'person:ada', 'key', sha256('x'), 200, '{{}}', now())"
+        ),
+    ] {
+        world.db.execute(AssertSqlSafe(sql)).await.unwrap();
+    }
 }
 
 /// Somebody looks into a firm under break-glass. Returns the session.

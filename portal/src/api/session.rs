@@ -1,11 +1,12 @@
 //! Who the caller is, as the portal sees it.
 
-use axum::Json;
+use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
+    app::App,
     auth::{Caller, caller::Via},
     route::{PEOPLE, Route, Scope},
 };
@@ -32,21 +33,26 @@ pub struct Session {
     pub role: String,
     /// The firm whose rows they see; none for an operator outside of break-glass.
     pub firm: Option<Uuid>,
+    /// The user of that firm; none for an operator or a token.
+    pub user: Option<Uuid>,
     /// The client that a portal user belongs to.
     pub client: Option<Uuid>,
     /// `session` or `token`.
     pub via: String,
     /// What writes of this session send as `X-CSRF-Token`; none for a token.
     pub csrf_token: Option<String>,
+    /// Stripe's key for browsers, where this installation has one.
+    pub stripe_publishable_key: Option<String>,
 }
 
-async fn show(caller: Caller) -> Json<Session> {
+async fn show(State(app): State<App>, caller: Caller) -> Json<Session> {
     let csrf = caller.csrf().to_owned();
     Json(Session {
         label: caller.label,
         name: caller.name,
         role: caller.role.to_string(),
         firm: caller.firm.map(|firm| firm.0),
+        user: caller.user.map(|user| user.0),
         client: caller.client.map(|client| client.0),
         via: match caller.via {
             Via::Session { .. } => "session",
@@ -54,5 +60,6 @@ async fn show(caller: Caller) -> Json<Session> {
         }
         .to_owned(),
         csrf_token: Some(csrf).filter(|csrf| !csrf.is_empty()),
+        stripe_publishable_key: app.publishable_key.as_deref().map(str::to_owned),
     })
 }

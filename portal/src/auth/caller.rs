@@ -151,9 +151,10 @@ impl Caller {
     /// Names them among all callers: what rates and idempotency keys go by.
     #[must_use]
     pub fn key(&self) -> String {
-        match &self.via {
-            Via::Session { .. } => format!("person:{}", self.label),
-            Via::Token(id) => format!("token:{id}"),
+        match (&self.via, self.user) {
+            (Via::Token(id), _) => format!("token:{id}"),
+            (Via::Session { .. }, Some(user)) => format!("user:{user}"),
+            (Via::Session { .. }, None) => format!("operator:{}", self.label),
         }
     }
 

@@ -6,7 +6,18 @@ use super::{
 };
 
 /// A check, and what to set (and where) to break it.
-const BROKEN_BY: [(&str, &str); 129] = [
+const BROKEN_BY: [(&str, &str); 137] = [
+    ("logins_name_check", "name = 'Loud'"),
+    ("logins_password_hash_check", "password_hash = 'plain'"),
+    ("logins_totp_secret_check", "totp_secret = 'x'"),
+    (
+        "an_operator_has_a_second_factor",
+        "firm_id = null, user_id = null, totp_secret = null",
+    ),
+    ("a_login_of_a_firm_is_a_user", "user_id = null"),
+    ("api_tokens_name_check", "name = ''"),
+    ("api_tokens_role_check", "role = 'x'"),
+    ("a_token_of_no_firm_is_an_operators", "firm_id = null"),
     ("queue_pauses_queue_check", "queue = 'refunds'"),
     ("installation_singleton_check", "singleton = false"),
     ("recon_findings_check", "ours = null, stripe = null"),

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{logged_in, operator, token, two_firms};
 
 #[tokio::test]
-async fn r212_what_the_api_shows_is_what_the_command_shows() {
+async fn r212_a31_what_the_api_shows_is_what_the_command_shows() {
     let world = two_firms().await;
     let mut admin = token(&world, Some("acme"), "admin").await;
     for (path, command) in [
@@ -231,7 +231,7 @@ async fn r041_time_goes_its_way_by_the_api_and_staff_have_their_own_alone() {
 }
 
 #[tokio::test]
-async fn r205_other_systems_raise_alerts_by_token_and_do_nothing_else() {
+async fn r205_a25_other_systems_raise_alerts_by_token_and_do_nothing_else() {
     let world = two_firms().await;
     let mut agents = token(&world, Some("acme"), "alerts").await;
     let alert = json!({"type": "AGENT_OFFLINE", "severity": "warning", "title": "Agent offline",

@@ -60,6 +60,27 @@ async fn r212_a_session_begins_with_the_right_password_and_ends_with_the_logout(
 async fn r212_a_new_password_and_a_shut_login_end_what_was_open() {
     let world = two_firms().await;
     let mut browser = logged_in(&world, "owner-acme").await;
+    let taken = [
+        "user",
+        "password",
+        "admin-other",
+        "--login",
+        "owner-ACME",
+        "--stdin",
+    ];
+    let taken = world.command().run_with_input(&taken, PASSWORD).await.unwrap();
+    assert_eq!(taken.code, 4, "{}", taken.stderr);
+    let short = [
+        "user",
+        "password",
+        "owner-acme",
+        "--login",
+        "owner-acme",
+        "--stdin",
+    ];
+    let short = world.command().run_with_input(&short, "short").await.unwrap();
+    assert_eq!(short.code, 2, "{}", short.stderr);
+    assert_eq!(browser.get("/api/v1/session").await.status, 200);
     give_password(&world, "owner-acme").await;
     assert_eq!(browser.get("/api/v1/session").await.status, 401);
     assert_eq!(browser.log_in("owner-acme", PASSWORD, "").await, 303);

@@ -84,7 +84,7 @@ fn document(world: &World) -> Value {
 
 /// What a list or a thing answers has the shape that the document promises.
 #[tokio::test]
-async fn r212_the_description_of_the_api_is_whole_and_true_of_what_is_answered() {
+async fn r212_a31_the_description_of_the_api_is_whole_and_true_of_what_is_answered() {
     let world = two_firms().await;
     world
         .json(&[
