@@ -51,12 +51,6 @@ async fn overview(at: At) -> Result<Response, PageProblem> {
         .filter(|age| age.bucket != "not_due")
         .map(|age| age.open_minor)
         .sum();
-    let late_count: i64 = sums
-        .ages
-        .iter()
-        .filter(|age| age.bucket != "not_due")
-        .map(|age| age.invoices)
-        .sum();
     let deadline = open
         .iter()
         .filter_map(|dispute| dispute.respond_by)
@@ -73,13 +67,9 @@ async fn overview(at: At) -> Result<Response, PageProblem> {
             "On invoices of the last 12 months",
         )
         .href(at.with("/billing/invoices", &[("open", Some("true"))])),
-        Card::new(
-            "Overdue",
-            money(late, &currency),
-            format!("{} invoices", count(late_count)),
-        )
-        .tone(if late > 0 { Tone::Warn } else { Tone::Good })
-        .href(at.with("/billing/invoices", &[("status", Some("overdue"))])),
+        Card::new("Overdue", money(late, &currency), "Past the due date")
+            .tone(if late > 0 { Tone::Warn } else { Tone::Good })
+            .href(at.with("/billing/invoices", &[("status", Some("overdue"))])),
         Card::new(
             "Open disputes",
             count(i64::try_from(open.len()).unwrap_or(i64::MAX)),

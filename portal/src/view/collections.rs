@@ -69,10 +69,9 @@ pub fn ageing(ages: &[Age], currency: &str) -> Bars {
         .iter()
         .map(|(key, name)| {
             let age = ages.iter().find(|age| age.bucket == *key);
-            let (minor, invoices) = age.map_or((0, 0), |age| (age.open_minor, age.invoices));
+            let minor = age.map_or(0, |age| age.open_minor);
             let figures = vec![
                 text::money(minor, currency),
-                text::count(invoices),
                 format!("{} %", percent(minor, whole)),
             ];
             ((*name).to_owned(), minor, figures)
@@ -83,7 +82,7 @@ pub fn ageing(ages: &[Age], currency: &str) -> Bars {
             "Ageing",
             format!("{} is open in all.", text::money(whole, currency)),
         ),
-        ("Age", &["Open", "Invoices", "Share"]),
+        ("Age", &["Open", "Share"]),
         rows,
         Empty::new("Nothing is open.", "Every issued invoice is settled."),
     )
@@ -194,12 +193,10 @@ mod tests {
             Age {
                 bucket: "31_60".into(),
                 open_minor: 300,
-                invoices: 2,
             },
             Age {
                 bucket: "not_due".into(),
                 open_minor: 100,
-                invoices: 1,
             },
         ];
         let bars = ageing(&ages, "usd");
@@ -207,7 +204,7 @@ mod tests {
             bars.rows.iter().map(|bar| bar.percent).collect::<Vec<_>>(),
             [33, 0, 100, 0, 0]
         );
-        assert_eq!(bars.rows[2].figures, ["3.00 USD", "2", "75 %"]);
+        assert_eq!(bars.rows[2].figures, ["3.00 USD", "75 %"]);
         assert!(ageing(&[], "usd").rows.is_empty());
     }
 

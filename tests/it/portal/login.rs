@@ -32,7 +32,7 @@ async fn r212_a_session_begins_with_the_right_password_and_ends_with_the_logout(
         303,
         "names have no case"
     );
-    let page = browser.get("/api/billing/").await;
+    let page = browser.get("/billing/invoices").await;
     assert_eq!(page.status, 200, "{}", page.text);
     assert!(
         page.text.contains("zebra") && !page.text.contains("wolf"),

@@ -91,11 +91,16 @@ impl Things {
 
     /// The path with a thing of acme's in it.
     fn named(&self, route: &Route) -> String {
-        let noun = route.path.split('/').nth(3).unwrap_or_default();
+        let before = route.path.split_once("/{id}").map_or("", |(before, _)| before);
+        let noun = if route.kind == "page" {
+            before.rsplit('/').next().unwrap_or_default()
+        } else {
+            route.path.split('/').nth(3).unwrap_or_default()
+        };
         let id = match (noun, route.path.contains("/invoice/")) {
             ("why-not", true) | ("engagements", _) => "eng-zebra",
             ("invoices" | "explain" | "why-not" | "next", _) => "inv-zebra",
-            ("clients", _) => "zebra",
+            ("clients" | "credits", _) => "zebra",
             ("time", _) => "t-zebra",
             ("jobs", _) => &self.job,
             ("events", _) => &self.event,

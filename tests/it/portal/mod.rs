@@ -6,6 +6,7 @@ mod client;
 mod login;
 mod matrix;
 mod openapi;
+mod pages;
 
 use serde_json::{Value, json};
 use tests::world::{World, WorldOptions};

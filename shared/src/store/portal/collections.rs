@@ -23,8 +23,6 @@ pub struct Age {
     pub bucket: String,
     /// How much.
     pub open_minor: i64,
-    /// On so many invoices.
-    pub invoices: i64,
 }
 
 /// Months and ages of the invoices that were issued since a day.
@@ -50,8 +48,8 @@ pub async fn usual_currency(conn: &mut PgConnection, firm: FirmId) -> Result<(St
     Ok((row.currency, row.today))
 }
 
-/// Sums over a firm's invoices in one currency that were issued since a day. One pass over invoices and money, whole tables of the
-/// firm hashed: looking each invoice up would take ten times as long.
+/// Sums over a firm's invoices in one currency that were issued since a day. One pass over invoices and one over money, summed by month
+/// and age at once: looking the status of each invoice up would take ten times as long.
 ///
 /// # Errors
 /// When the database is away.
@@ -62,26 +60,26 @@ pub async fn sums(
     (since, today): (NaiveDate, NaiveDate),
 ) -> Result<Sums> {
     let rows = sqlx::query!(
-        r#"with paid as (
-             select p.invoice_id, sum(p.amount_minor - coalesce(l.amount_minor, 0)) as minor
-               from payments p left join credit_lots l on l.firm_id = p.firm_id and l.payment_id = p.id
-              where p.firm_id = $1 and p.invoice_id is not null group by 1),
-           credited as (
-             select a.invoice_id, sum(a.amount_minor) as minor from credit_applications a
+        r#"with standing as materialized (
+             select i.id, date_trunc('month', i.issue_date::timestamp)::date as month, i.total_minor,
+                    case when i.due_date >= $4 then 'not_due' when i.due_date >= $4 - 30 then '1_30' when i.due_date >= $4 - 60 then '31_60'
+                         when i.due_date >= $4 - 90 then '61_90' else 'over_90' end as bucket
+               from invoices i
+              where i.firm_id = $1 and i.doc_state in ('issued', 'void_requested') and i.issue_date >= $3 and i.currency = $2::text),
+           moved as (
+             select month, bucket, sum(total_minor) as total, 0 as settled from standing group by 1, 2
+             union all
+             select s.month, s.bucket, 0, sum(p.amount_minor) from payments p join standing s on s.id = p.invoice_id where p.firm_id = $1 group by 1, 2
+             union all
+             select s.month, s.bucket, 0, -sum(l.amount_minor) from credit_lots l
+               join payments p on p.firm_id = l.firm_id and p.id = l.payment_id join standing s on s.id = p.invoice_id
+              where l.firm_id = $1 and l.payment_id is not null group by 1, 2
+             union all
+             select s.month, s.bucket, 0, sum(a.amount_minor) from credit_applications a join standing s on s.id = a.invoice_id
               where a.firm_id = $1
-                and not exists (select 1 from credit_releases r where r.firm_id = a.firm_id and r.application_id = a.id)
-              group by 1),
-           standing as (
-             select date_trunc('month', i.issue_date::timestamp)::date as month, i.due_date, i.total_minor,
-                    greatest(i.total_minor - coalesce(p.minor, 0) - coalesce(c.minor, 0), 0) as open_minor
-               from invoices i left join paid p on p.invoice_id = i.id left join credited c on c.invoice_id = i.id
-              where i.firm_id = $1 and i.doc_state in ('issued', 'void_requested') and i.issue_date >= $3 and i.currency = $2::text)
-           select month as "month!",
-                  case when due_date >= $4 then 'not_due' when due_date >= $4 - 30 then '1_30' when due_date >= $4 - 60 then '31_60'
-                       when due_date >= $4 - 90 then '61_90' else 'over_90' end as "bucket!",
-                  sum(total_minor - open_minor)::bigint as "settled!", sum(open_minor)::bigint as "open!",
-                  count(*) filter (where open_minor > 0) as "invoices!"
-             from standing group by 1, 2 order by 1, 2"#,
+                and not exists (select 1 from credit_releases r where r.firm_id = a.firm_id and r.application_id = a.id) group by 1, 2)
+           select month as "month!", bucket as "bucket!", sum(settled)::bigint as "settled!", (sum(total) - sum(settled))::bigint as "open!"
+             from moved group by 1, 2 order by 1, 2"#,
         firm.0,
         currency,
         since,
@@ -105,12 +103,10 @@ pub async fn sums(
         match sums.ages.iter_mut().find(|age| age.bucket == row.bucket) {
             Some(age) => {
                 age.open_minor += row.open;
-                age.invoices += row.invoices;
             }
             None => sums.ages.push(Age {
                 bucket: row.bucket,
                 open_minor: row.open,
-                invoices: row.invoices,
             }),
         }
     }
