@@ -6,7 +6,7 @@ use super::text;
 pub const WIDTH: i64 = 720;
 /// Height of it.
 pub const HEIGHT: i64 = 240;
-const LEFT: i64 = 64;
+const LEFT: i64 = 84;
 const BOTTOM: i64 = 28;
 const TOP: i64 = 12;
 /// Lines across, beside the base line.
