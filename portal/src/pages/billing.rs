@@ -161,19 +161,18 @@ fn renewal_card(subscription: Option<&Subscription>) -> Card {
     }
 }
 
-fn card_of(subscription: Option<&Subscription>) -> String {
-    subscription.map_or_else(
-        || NONE.to_owned(),
-        |subscription| match (&subscription.card_brand, &subscription.card_last4) {
-            (Some(brand), Some(last4)) => format!(
-                "{} ending {last4}, until {:02}/{}",
-                spoken(brand),
-                subscription.card_exp_month.unwrap_or(0),
-                subscription.card_exp_year.unwrap_or(0)
-            ),
-            _ => NONE.to_owned(),
-        },
-    )
+/// The card, and until when it is good.
+fn card_parts(subscription: Option<&Subscription>) -> (String, String) {
+    let card =
+        subscription.and_then(|live| Some((live, live.card_brand.as_ref()?, live.card_last4.as_ref()?)));
+    let Some((live, brand, last4)) = card else {
+        return (NONE.to_owned(), String::new());
+    };
+    let until = live
+        .card_exp_month
+        .zip(live.card_exp_year)
+        .map_or_else(String::new, |(month, year)| format!("Until {month:02}/{year}. "));
+    (format!("{} ending {last4}", spoken(brand)), until)
 }
 
 fn invoice_cells(invoice: PlatformInvoice) -> Vec<Cell> {
@@ -230,7 +229,8 @@ async fn dashboard(at: At) -> Result<Response, PageProblem> {
         || Badge::new("No subscription", Tone::Plain),
         |live| words::subscription(live.status.as_str()),
     );
-    let mut cards = vec![
+    let (card, until) = card_parts(subscription);
+    let cards = vec![
         Card::new(
             "Plan",
             tier.map_or(NONE, |tier| &tier.name),
@@ -240,12 +240,12 @@ async fn dashboard(at: At) -> Result<Response, PageProblem> {
         renewal_card(subscription),
         Card::new(
             "Payment method",
-            card_of(subscription),
-            "Kept by Stripe; no card number is stored here",
+            card,
+            format!("{until}No card number is stored here"),
         )
         .href(at.to(SETTINGS)),
     ];
-    cards.extend(usage.iter().map(usage_card));
+    let used = usage.iter().map(usage_card).collect();
     let mut page = at
         .page(HOME, "Plan")
         .await?
@@ -262,6 +262,7 @@ async fn dashboard(at: At) -> Result<Response, PageProblem> {
     let empty = Empty::new("No invoice yet.", "Stripe makes one when a paid plan begins.")
         .link(at.to(UPGRADE), "Compare plans");
     page.with(Block::Cards(cards))
+        .with(Block::Cards(used))
         .with(Block::Table(
             invoice_table("Recent invoices", empty, recent).more(at.to(HISTORY), "All invoices and payments"),
         ))
@@ -557,12 +558,13 @@ async fn settings(at: At, Asked(wanted): Asked<Wanted>) -> Result<Response, Page
         (Some(email), false) => Cell::two(email, "Not told to Stripe yet"),
         (None, _) => Cell::text("None yet"),
     };
+    let (card, until) = card_parts(live);
     let facts = Facts {
         title: "As it is".to_owned(),
         rows: vec![
             ("Automatic renewal", Cell::text(renews)),
             ("Billing email", email_said),
-            ("Payment method", Cell::text(card_of(live))),
+            ("Payment method", Cell::two(card, until)),
             (
                 "Tax id",
                 Cell::two(
@@ -608,13 +610,13 @@ fn setting_forms(
             (
                 "Switch automatic renewal off",
                 "false",
-                "The plan then ends with the period that is paid for. You can switch it on again until then.",
+                "Without it the plan ends with the period that is paid for. You can switch it on again until then.",
             )
         } else {
             (
                 "Switch automatic renewal on",
                 "true",
-                "The plan then renews itself at the end of each period.",
+                "With it the plan renews itself at the end of each period.",
             )
         };
         page = page.with(Block::Form(

@@ -206,10 +206,10 @@ fn cells(at: &At, row: InvoiceRow, for_client: bool) -> Vec<Cell> {
     cells.push(Cell::text(maybe_day(row.issue_date)));
     cells.push(Cell::text(maybe_day(row.due_date)));
     if !for_client {
-        cells.push(match (row.autopay_state.as_str(), row.next_charge_at) {
-            ("none", _) => Cell::text("Not by card"),
-            (state, Some(next)) => Cell::two(spoken(state), format!("next {}", time(next))),
-            (state, None) => Cell::text(spoken(state)),
+        let state = words::collecting(&row.autopay_state);
+        cells.push(match row.next_charge_at {
+            Some(next) => Cell::two(state, format!("next {}", time(next))),
+            None => Cell::text(state),
         });
     }
     cells.push(Cell::text(money(row.total_minor, &row.currency)));
@@ -337,13 +337,8 @@ fn facts(at: &At, view: &InvoiceView, for_client: bool) -> Facts {
                 ),
             ));
         }
-        let collection = match (view.autopay.opt_in, view.autopay.state.as_str()) {
-            (false, "none") => Cell::text("Not by card"),
-            (_, state) => Cell::two(
-                spoken(state),
-                view.autopay.reason.as_deref().map_or_else(String::new, spoken),
-            ),
-        };
+        let why = view.autopay.reason.as_deref().map_or_else(String::new, spoken);
+        let collection = Cell::two(words::collecting(&view.autopay.state), why);
         rows.push(("Collection by card", collection));
         rows.push(("Next charge", Cell::text(maybe_time(view.autopay.next_charge_at))));
         if let Some(until) = view.autopay.waits_until {

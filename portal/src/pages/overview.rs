@@ -100,7 +100,7 @@ async fn overview(at: At) -> Result<Response, PageProblem> {
         .with(Block::Cards(cards))
         .with(Block::Columns(months(&sums.months, today, &currency)))
         .with(Block::Bars(ageing(&sums.ages, &currency)))
-        .with(Block::Bars(declines(&reasons)))
         .with(Block::Bars(funnel(&rungs)))
+        .with(Block::Bars(declines(&reasons).alone()))
         .answer()
 }

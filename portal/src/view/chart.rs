@@ -192,6 +192,8 @@ pub struct Bars {
     pub rows: Vec<Bar>,
     /// What is said where there are none.
     pub empty: super::Empty,
+    /// It has the whole width on a desk.
+    pub alone: bool,
 }
 
 /// A share in percent, rounded down; at least one where there is anything.
@@ -230,7 +232,15 @@ impl Bars {
                 })
                 .collect(),
             empty,
+            alone: false,
         }
+    }
+
+    /// With the whole width.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
+        self
     }
 }
 

@@ -70,6 +70,26 @@ pub fn collection(state: &str) -> Badge {
     toned(state, tone)
 }
 
+/// Where collection by card stands, in a few words.
+#[must_use]
+pub fn collecting(state: &str) -> String {
+    match state {
+        "none" => "Not by card",
+        "scheduled" => "Scheduled",
+        "in_flight" => "Being charged",
+        "retry_wait" => "Waits for a retry",
+        "action_required" => "Client must confirm",
+        "method_required" => "Needs another card",
+        "unknown" => "Outcome unknown",
+        "paused" => "Paused",
+        "succeeded" => "Collected",
+        "exhausted" => "Given up after retries",
+        "canceled" => "Stopped",
+        other => return spoken(other),
+    }
+    .to_owned()
+}
+
 /// Where a time entry stands.
 #[must_use]
 pub fn time(state: &str) -> Badge {
