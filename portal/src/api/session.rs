@@ -24,6 +24,7 @@ pub fn routes() -> Vec<Route> {
 
 /// Who asks.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Caller)]
 pub struct Session {
     /// What the books call them.
     pub label: String,
