@@ -141,18 +141,31 @@ begin
   end loop;
 end $$;
 
--- What the portal changes: a firm's own rows, under the policies of their tables. It talks to nobody: what needs Stripe is a job.
+-- What the portal changes: a firm's own rows, under the policies of their tables, as the worker does; none of what Stripe alone says,
+-- of what opens doors, or of what seals the past. It talks to nobody: what needs Stripe is a job.
+do $$
+declare r record;
+begin
+  for r in select c.relname, p.privilege from pg_class c cross join unnest(array['insert', 'update', 'delete']) p (privilege)
+            where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
+              and exists (select from pg_policy where polrelid = c.oid and polname = 'tenant')
+              and c.relname not in ('stripe_events', 'stripe_event_bodies', 'stripe_routes', 'disputes', 'dispute_movements', 'processor_fees',
+                'payment_methods', 'users', 'logins', 'portal_sessions', 'api_tokens', 'idempotency_keys', 'audit_events', 'audit_blocks',
+                'audit_unsealed', 'recon_runs', 'recon_findings', 'break_glass_entries', 'firms', 'jobs')
+              and has_table_privilege('quittance_worker', c.oid, p.privilege) loop
+    execute format('grant %s on %I to quittance_portal', r.privilege, r.relname);
+  end loop;
+end $$;
 grant insert (firm_id, at, category, action, severity, actor_kind, actor_id, subject_kind, subject_id, cause_kind, cause_id, meta)
   on audit_events to quittance_portal;
-grant insert on audit_unsealed, decisions, payments, journals, postings, credit_lots, credit_applications, refunds, dispute_resolutions,
-  invoices, invoice_lines, billing_periods, collection_cycles, time_entries, alerts, break_glass_sessions, installation_changes, jobs
-  to quittance_portal;
-grant update on invoices, invoice_lines, billing_periods, collection_cycles, payment_attempts, time_entries, alerts, break_glass_sessions,
-  refunds, clients, firms, installation, jobs to quittance_portal;
-grant delete on invoices, invoice_lines to quittance_portal;                  -- drafts; guards keep all others
+grant insert on audit_unsealed, installation_changes to quittance_portal;
+grant update on installation, firms, jobs to quittance_portal;
+grant insert on jobs to quittance_portal;
 grant insert, delete on queue_pauses to quittance_portal;
 grant select, insert on event_replays to quittance_portal;
 grant usage on all sequences in schema public to quittance_portal;
+grant execute on function app.discard_draft(uuid, uuid), app.lock_credit(uuid, uuid[]),
+  app.audit_every_firm(timestamptz, text, text, text, text, text, text, text, jsonb) to quittance_portal;
 
 -- Jobs, events and alerts of no firm are the platform's: seen where no firm is set.
 create policy portal on jobs to quittance_portal

@@ -111,7 +111,7 @@ pub struct PageQuery {
 }
 
 /// A part of a list.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Page<T> {
     /// The rows.
     pub data: Vec<T>,

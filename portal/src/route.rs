@@ -105,6 +105,30 @@ impl Shape {
     }
 }
 
+impl Shape {
+    /// The shape of a page of these. A generic type has one name for all that it is of, so that of a page is made here.
+    pub const fn page_of<T: ToSchema>() -> Self {
+        Self {
+            schema: || {
+                json!({
+                    "type": "object",
+                    "required": ["data", "next_cursor"],
+                    "properties": {
+                        "data": {"type": "array", "items": {"$ref": format!("#/components/schemas/{}", T::name())}},
+                        "next_cursor": {"type": ["string", "null"], "description": "Where the next page begins; none where this is the last."},
+                    },
+                })
+            },
+            parts: |all| {
+                let shape = Self::of::<T>();
+                (shape.parts)(all);
+                all.push(((shape.name)(), (shape.schema)()));
+            },
+            name: || format!("PageOf{}", T::name()),
+        }
+    }
+}
+
 /// One route.
 #[derive(Clone)]
 pub struct Route {
@@ -250,6 +274,13 @@ impl Route {
     #[must_use]
     pub fn answers<T: ToSchema>(self) -> Self {
         self.answers_with::<T>(StatusCode::OK)
+    }
+
+    /// Answers with a page of these.
+    #[must_use]
+    pub fn answers_page<T: ToSchema>(mut self) -> Self {
+        self.answer = Some((StatusCode::OK, Shape::page_of::<T>()));
+        self
     }
 
     /// What it answers, with another status.

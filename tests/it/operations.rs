@@ -178,7 +178,7 @@ fn the_time_that_a_worker_needs_to_stop_is_what_the_manifests_are_checked_agains
     let checked = read("deploy/checks/manifests.py");
     assert!(
         checked.contains(&format!(
-            "AFTERWARDS = {{\"ingress\": {spans}, \"worker\": {afterwards}}}"
+            "AFTERWARDS = {{\"ingress\": {spans}, \"portal\": {spans}, \"worker\": {afterwards}}}"
         )),
         "a worker needs {afterwards} s after its grace"
     );

@@ -43,7 +43,7 @@ pub fn routes() -> Vec<Route> {
             .does("Alerts, the newest first")
             .query::<List>()
             .paged()
-            .answers::<Page<AlertRow>>(),
+            .answers_page::<AlertRow>(),
         Route::post("/api/v1/alerts/{id}/read", BILLING, read)
             .on(Scope::Either)
             .does("Mark an alert as read; it stays open")

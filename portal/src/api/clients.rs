@@ -34,7 +34,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/clients", BILLING, list)
             .does("Clients, the newest first")
             .paged()
-            .answers::<Page<ClientRow>>(),
+            .answers_page::<ClientRow>(),
         Route::get("/api/v1/clients/{id}", BILLING_AND_CLIENTS, show)
             .does("One client with its cards, credit and what it owes")
             .answers::<ClientView>(),
@@ -44,7 +44,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/clients/{id}/credits", BILLING_AND_CLIENTS, lots)
             .does("A client's credit lot by lot, the newest first")
             .paged()
-            .answers::<Page<LotRow>>(),
+            .answers_page::<LotRow>(),
         Route::post("/api/v1/clients/{id}/credits", BILLING_ACTS, issue)
             .does("Give a client credit")
             .takes::<CreditOrder>()

@@ -25,7 +25,7 @@ pub fn routes() -> Vec<Route> {
             .does("Disputes: open ones first, the next deadline first")
             .query::<List>()
             .paged()
-            .answers::<Page<DisputeRow>>(),
+            .answers_page::<DisputeRow>(),
         Route::get("/api/v1/disputes/{id}", BILLING, show)
             .does("One dispute with what it did to the money and the books")
             .answers::<DisputeView>(),

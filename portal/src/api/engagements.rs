@@ -22,7 +22,7 @@ pub fn routes() -> Vec<Route> {
             .does("Engagements, the newest first")
             .query::<List>()
             .paged()
-            .answers::<Page<EngagementRow>>(),
+            .answers_page::<EngagementRow>(),
         Route::get("/api/v1/engagements/{id}", FIRM, show)
             .does("One engagement: its terms, its versions, what it billed")
             .answers::<EngagementView>(),

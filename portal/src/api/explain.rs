@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 use shared::{
-    actions::explain as actions,
+    actions::explain::{self as actions, Whose},
     domain::explain::{self, Answer, AskedPeriod},
 };
 use utoipa::ToSchema;
@@ -97,14 +97,8 @@ async fn what(
 ) -> Result<Json<Answer>, Problem> {
     let as_of = as_of(&app, wanted.at).await?;
     let mut tx = begin(&app.db, caller.firm).await?;
-    let meant = actions::find(&mut tx, &id).await;
+    let meant = actions::find(&mut tx, &id, Whose::Only(caller.firm)).await?;
     drop(tx);
-    let none = || Problem::not_found(format!("there is nothing {id:?} that could be explained"));
-    // What belongs to somebody else is not there.
-    let meant = meant?;
-    if meant.firm() != caller.firm {
-        return Err(none());
-    }
     Ok(Json(actions::answer(&app.db, &id, meant, as_of).await?))
 }
 

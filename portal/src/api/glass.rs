@@ -39,11 +39,11 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/break-glass", BILLING_ACTS, list)
             .does("Who has looked or may look into this firm, the newest session first")
             .query::<List>()
-            .answers::<Page<Session>>(),
+            .answers_page::<Session>(),
         Route::get("/api/v1/break-glass/open", OPERATORS, open_ones)
             .on(Scope::Platform)
             .does("The caller's sessions that are open")
-            .answers::<Page<Open>>(),
+            .answers_page::<Open>(),
         Route::post("/api/v1/break-glass", OPERATORS, open)
             .on(Scope::Platform)
             .does("Open a session for the caller")

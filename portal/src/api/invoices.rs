@@ -39,7 +39,7 @@ pub fn routes() -> Vec<Route> {
             .does("Invoices, the newest first")
             .query::<List>()
             .paged()
-            .answers::<Page<InvoiceRow>>(),
+            .answers_page::<InvoiceRow>(),
         Route::get("/api/v1/invoices/{id}", BILLING_AND_CLIENTS, show)
             .does("One invoice with all that happened to it")
             .answers::<InvoiceView>(),
@@ -379,6 +379,7 @@ pub(crate) async fn refund(
 
 /// How much credit.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = CreditUse)]
 #[serde(deny_unknown_fields)]
 pub struct CreditOrder {
     /// Exactly so much; as much as fits unless told.

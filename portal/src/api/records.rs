@@ -36,16 +36,16 @@ pub fn routes() -> Vec<Route> {
             .does("What happened, by whom and why, the latest first")
             .query::<Audit>()
             .paged()
-            .answers::<Page<AuditRow>>(),
+            .answers_page::<AuditRow>(),
         Route::get("/api/v1/findings", BILLING, list_findings)
             .does("Where our books differ from Stripe's or from themselves, the latest first")
             .query::<Findings>()
             .paged()
-            .answers::<Page<FindingRow>>(),
+            .answers_page::<FindingRow>(),
         Route::get("/api/v1/tokens", BILLING_ACTS, list_tokens)
             .does("Tokens of this firm, the newest first")
             .paged()
-            .answers::<Page<TokenRow>>(),
+            .answers_page::<TokenRow>(),
         Route::post("/api/v1/tokens", BILLING_ACTS, create_token)
             .does("Make a token; it is shown once")
             .takes::<NewToken>()

@@ -16,7 +16,7 @@ use crate::{
 pub fn routes() -> Vec<Route> {
     vec![
         Route::get("/api/v1/session", PEOPLE, show)
-            .on(Scope::Either)
+            .on(Scope::None)
             .does("Who the caller is")
             .answers::<Session>(),
     ]
@@ -24,6 +24,7 @@ pub fn routes() -> Vec<Route> {
 
 /// Who asks.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Caller)]
 pub struct Session {
     /// What the books call them.
     pub label: String,

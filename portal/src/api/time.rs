@@ -40,7 +40,7 @@ pub fn routes() -> Vec<Route> {
             .does("Time entries, the newest first")
             .query::<List>()
             .paged()
-            .answers::<Page<TimeRow>>(),
+            .answers_page::<TimeRow>(),
         Route::post("/api/v1/time", FIRM_ACTS, add)
             .does("Write time down, as a draft")
             .takes::<New>()
@@ -110,6 +110,7 @@ async fn list(
 
 /// Time to be written down.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = NewTime)]
 #[serde(deny_unknown_fields)]
 pub struct New {
     /// Worked for.
@@ -169,6 +170,7 @@ fn not_own() -> Problem {
 
 /// What is said with it.
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = OptionalReason)]
 #[serde(deny_unknown_fields)]
 pub struct Said {
     /// Why, for the audit log.
@@ -177,6 +179,7 @@ pub struct Said {
 
 /// What to change.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TimeEdit)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
     /// Another day.

@@ -39,7 +39,7 @@ pub fn routes() -> Vec<Route> {
             .does("Jobs, those enqueued last first")
             .query::<Jobs>()
             .paged()
-            .answers::<Page<JobRow>>(),
+            .answers_page::<JobRow>(),
         Route::get("/api/v1/jobs/{id}", BILLING, show_job)
             .on(Scope::Either)
             .does("One job")
@@ -57,7 +57,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/queues", OPERATORS, list_queues)
             .on(Scope::Platform)
             .does("What is in each queue, and whether it is paused")
-            .answers::<Page<QueueRow>>(),
+            .answers_page::<QueueRow>(),
         Route::post("/api/v1/queues/{name}/pause", OPERATORS, pause_queue)
             .on(Scope::Platform)
             .does("Let no further job of a queue begin")
@@ -73,7 +73,7 @@ pub fn routes() -> Vec<Route> {
             .does("Events of Stripe's, those received last first")
             .query::<Events>()
             .paged()
-            .answers::<Page<EventRow>>(),
+            .answers_page::<EventRow>(),
         Route::get("/api/v1/events/{id}", BILLING, show_event)
             .on(Scope::Either)
             .does("One event: its facts and its job")
@@ -86,17 +86,17 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/schedules", OPERATORS, list_schedules)
             .on(Scope::Platform)
             .does("Schedules, and up to when each has fired")
-            .answers::<Page<ScheduleRow>>(),
+            .answers_page::<ScheduleRow>(),
         Route::get("/api/v1/schedule-occurrences", OPERATORS, list_occurrences)
             .on(Scope::Platform)
             .does("Ticks of schedules, the latest first")
             .query::<Occurrences>()
             .paged()
-            .answers::<Page<OccurrenceRow>>(),
+            .answers_page::<OccurrenceRow>(),
         Route::get("/api/v1/workers", OPERATORS, list_workers)
             .on(Scope::Platform)
             .does("Workers that gave a sign of life within a minute")
-            .answers::<Page<WorkerRow>>(),
+            .answers_page::<WorkerRow>(),
     ]
 }
 

@@ -110,7 +110,7 @@ async fn check(guard: &Guard, mut request: Request) -> Result<Request, Box<Respo
         let csrf = csrf.clone();
         request = from_our_page(request, &csrf).await.map_err(shown)?;
     }
-    may(&caller, roles).map_err(shown)?;
+    may(&caller, roles, guard.scope).map_err(shown)?;
     let named = named_firm(&request).map_err(shown)?;
     let asked = format!("{} {}", request.method(), guard.path);
     enter(guard, &mut caller, named, &asked).await.map_err(shown)?;
@@ -250,14 +250,15 @@ pub fn too_large() -> Problem {
     )
 }
 
-fn may(caller: &Caller, roles: &[Role]) -> Result<(), Problem> {
+fn may(caller: &Caller, roles: &[Role], scope: Scope) -> Result<(), Problem> {
     if !roles.contains(&caller.role) {
         return Err(Problem::forbidden(
             "role",
             format!("this is not for the role {}", caller.role),
         ));
     }
-    if caller.role == Role::Client && !caller.can_view_billing {
+    // Who they are, and the way out, are not what is billed.
+    if caller.role == Role::Client && !caller.can_view_billing && scope != Scope::None {
         return Err(Problem::forbidden(
             "no_billing",
             "this user may not see what is billed",

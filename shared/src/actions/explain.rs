@@ -36,17 +36,39 @@ impl Meant {
     }
 }
 
-/// Finds what an id means, as far as the transaction sees it.
+/// Whose things an id may mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Anybody's.
+    Anybodys,
+    /// This firm's; or the platform's own, where there is none.
+    Only(Option<FirmId>),
+}
+
+impl Whose {
+    fn includes(self, firm: Option<FirmId>) -> bool {
+        match self {
+            Whose::Anybodys => true,
+            Whose::Only(only) => only == firm,
+        }
+    }
+}
+
+/// Finds what an id means, as far as the transaction sees it. What is somebody else's is not there.
 ///
 /// # Errors
 /// When it means nothing or several things, or the database is away.
-pub async fn find(tx: &mut Tx, id: &str) -> Result<Meant> {
-    if let Some((facts, firm)) = rows::event(tx, id).await? {
+pub async fn find(tx: &mut Tx, id: &str, whose: Whose) -> Result<Meant> {
+    if let Some((facts, firm)) = rows::event(tx, id).await?
+        && whose.includes(firm)
+    {
         return Ok(Meant::Event(facts, firm));
     }
-    let found = rows::things(tx, id).await?;
+    let mut found = rows::things(tx, id).await?;
+    found.retain(|thing| whose.includes(thing.firm));
     if let (true, Ok(job)) = (found.is_empty(), id.parse::<Uuid>())
         && let Some((facts, firm)) = rows::job(tx, JobId(job)).await?
+        && whose.includes(firm)
     {
         return Ok(Meant::Job(facts, firm));
     }

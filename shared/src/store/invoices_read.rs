@@ -179,6 +179,8 @@ pub struct Line {
     /// How much.
     pub amount_minor: i64,
     /// The time that it bills, where it bills time.
+    // A schema has no members that are all there or none.
+    #[cfg_attr(feature = "openapi", schema(ignore))]
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub time: Option<TimeOnLine>,
 }

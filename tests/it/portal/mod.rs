@@ -40,6 +40,8 @@ fn users(firm: &str, client: &str) -> Value {
 pub async fn two_firms() -> World {
     let world = World::start(WorldOptions {
         portal: true,
+        // All come from one address here.
+        env: vec![("PORTAL_RATE_PER_MIN".into(), "1000000".into())],
         ..WorldOptions::default()
     })
     .await;

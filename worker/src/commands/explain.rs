@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, Utc};
 use shared::{
-    actions::explain as actions,
+    actions::explain::{self as actions, Whose},
     domain::explain::{self, Answer, AskedPeriod, InvoiceFacts, to_text},
     store::Db,
 };
@@ -145,7 +145,7 @@ pub async fn explain(args: ExplainArgs, out: Format) -> Result<Exit, Failure> {
 /// Finds what an id means, and answers.
 async fn answer(db: &Db, id: &str, as_of: DateTime<Utc>) -> Result<Answer, Failure> {
     let mut tx = db.plain().await?;
-    let meant = actions::find(&mut tx, id).await?;
+    let meant = actions::find(&mut tx, id, Whose::Anybodys).await?;
     drop(tx);
     glass::touch(db, meant.firm().as_slice()).await?;
     Ok(actions::answer(db, id, meant, as_of).await?)
