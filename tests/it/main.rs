@@ -41,6 +41,7 @@ mod p5_dead_workers;
 mod p6_schedules;
 mod p8_isolation;
 mod p9_ledger;
+mod platform;
 mod population;
 mod portal;
 mod postgres_trouble;

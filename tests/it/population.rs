@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::{
     acme,
     cast::{self, Payer},
+    platform,
 };
 
 /// Their names.
@@ -60,6 +61,7 @@ pub async fn two_firms(world: &mut World) -> [Uuid; 2] {
         break_glass(world, firm, Login::Operator.name()).await;
         portal(world, firm).await;
     }
+    platform_billing(world).await;
     world.settle().await;
     // At noon: what expires does so from 02:00 of the firm's own day on, whenever this is run.
     acme::go_to(
@@ -76,6 +78,16 @@ pub async fn two_firms(world: &mut World) -> [Uuid; 2] {
     let mut ids = Vec::new();
     for firm in FIRMS {
         give(world, firm, "1.00", &[]).await;
+        let off = [
+            "platform",
+            "auto-renewal",
+            firm,
+            "off",
+            "--reason",
+            "leaves",
+            "--no-wait",
+        ];
+        world.json(&off).await;
         break_glass(world, firm, Login::Operator.name()).await;
         let id = format!("select id::text from firms where external_id = '{firm}'");
         let id = world.texts(&id).await.concat();
@@ -161,6 +173,27 @@ async fn disputes(world: &World, firm: &str) {
                 .json(&["dispute", "resolve", dispute, how, "--reason", "small"])
                 .await;
         }
+    }
+}
+
+/// Each firm's own subscription: refused without a card, paid with one; what it uses, and a link to Stripe's page.
+async fn platform_billing(world: &World) {
+    platform::prices(world).await;
+    for firm in FIRMS {
+        platform::customer(world, firm, &[]).await;
+        let unknown = ["platform", "subscribe", firm, "PRO", "--reason", "signed"];
+        let no_card =
+            json!({"method": "POST", "path": "/v1/subscriptions", "kind": "404", "nth": 1, "times": 1});
+        world.sim.fault(no_card).await.unwrap();
+        assert_eq!(world.cli(&unknown).await.code, 1);
+        world.json(&unknown).await;
+        world
+            .json(&["platform", "usage", firm, "--report", "agents=3"])
+            .await;
+        let back = "https://app.example/";
+        world
+            .json(&["platform", "link", firm, "--return-url", back, "--reason", "card"])
+            .await;
     }
 }
 

@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         alert, audit, brakes, break_glass, charge, client, clock, credit, dispute, doctor, engagement,
-        events, explain, generate, import, invoice, jobs, ledger, migrate, queue, reconcile, time, user,
-        worker,
+        events, explain, generate, import, invoice, jobs, ledger, migrate, platform, queue, reconcile, time,
+        user, worker,
     },
     output::{Exit, Failure, Format},
 };
@@ -109,6 +109,8 @@ pub enum Command {
     Queue(queue::Args),
     /// Who may log in to the portal, and which other systems may use its API.
     User(user::Args),
+    /// What a firm pays for the platform: tiers, its subscription, its invoices, its usage.
+    Platform(platform::Args),
     /// Show or move the business clock (test mode only).
     Clock(clock::Args),
 }
@@ -144,6 +146,7 @@ impl Command {
             Command::Jobs(_) => "jobs",
             Command::Queue(_) => "queue",
             Command::User(_) => "user",
+            Command::Platform(_) => "platform",
             Command::Clock(_) => "clock",
         }
     }
@@ -180,6 +183,7 @@ impl Command {
             Command::Jobs(args) => jobs::run(args, format).await,
             Command::Queue(args) => queue::run(args, format).await,
             Command::User(args) => user::run(args, format).await,
+            Command::Platform(args) => platform::run(args, format).await,
             Command::Clock(args) => clock::run(args, format).await,
         }
     }

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use serde::Deserialize;
 use shared::{
-    actions::explain as actions,
+    actions::explain::{self as actions, Whose},
     domain::{explain::Answer, predicate::Predicate},
 };
 
@@ -65,12 +65,8 @@ async fn show(at: At, id: Option<&str>, here: &'static str) -> Result<Response, 
     let Some(id) = id else { return page.answer() };
     let mut tx = begin(&at.app.db, at.caller.firm).await?;
     let now = tx.now();
-    let meant = actions::find(&mut tx, id).await?;
+    let meant = actions::find(&mut tx, id, Whose::Only(at.caller.firm)).await?;
     drop(tx);
-    // What belongs to somebody else is not there.
-    if meant.firm() != at.caller.firm {
-        return Err(Problem::not_found(format!("there is nothing {id:?} that could be explained")).into());
-    }
     let answer = actions::answer(&at.app.db, id, meant, now).await?;
     page.with_all(told(&at, here, &answer)).answer()
 }

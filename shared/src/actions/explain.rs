@@ -190,6 +190,11 @@ async fn of_thing(db: &Db, id: &str, found: Thing, as_of: DateTime<Utc>) -> Resu
         "payment_intent" | "charge" | "payment" | "refund" | "dispute" => {
             resolve::invoice_of(&mut tx, firm, id).await?
         }
+        other if other.starts_with("platform_") => {
+            let message = "what a firm pays for the platform is told by `quittance platform show` and `platform invoices`; what \
+                           happened to it by `quittance audit list`";
+            return Err(Fault::invalid("id", message));
+        }
         other => {
             let message = format!(
                 "a {} is not explained: ask about one of its clients or invoices",

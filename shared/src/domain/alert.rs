@@ -112,7 +112,7 @@ impl Topic<'_> {
             Topic::DailySummary(date) => format!("daily_summary:{date}"),
             Topic::PlatformPaymentFailed(invoice) => format!("platform_payment_failed:{invoice}"),
             Topic::SubscriptionExpiring(subscription, end) => {
-                format!("{}{}", expiring_of(subscription), end.timestamp())
+                format!("subscription_expiring:{subscription}:{}", end.timestamp())
             }
             Topic::SubscriptionCancelled(subscription) => format!("subscription_cancelled:{subscription}"),
             Topic::UsageHigh(metric) => format!("usage_high:{metric}"),
@@ -146,5 +146,7 @@ mod tests {
         let date = NaiveDate::MIN;
         assert!(Topic::FailureRate(date).key().starts_with(FAILURE_RATE));
         assert!(Topic::DailySummary(date).key().starts_with(DAILY_SUMMARY));
+        let expiring = Topic::SubscriptionExpiring("sub_1", DateTime::UNIX_EPOCH).key();
+        assert!(expiring.starts_with(&expiring_of("sub_1")));
     }
 }

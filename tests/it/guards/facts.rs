@@ -103,8 +103,9 @@ async fn copy(world: &World, table: &str, kept: &[String], lost: Option<&str>) -
     for row in &rows {
         let (name, kind): (String, String) = (row.get("name"), row.get("type"));
         // Kinds and methods are a few words: whatever else is new tells the rows apart. What is not there stays away.
-        let is_new =
-            row.get("is_unique") && !kept.contains(&name) && !["kind", "method"].contains(&name.as_str());
+        let is_new = row.get("is_unique")
+            && !kept.contains(&name)
+            && !["kind", "method", "metric"].contains(&name.as_str());
         values.push(if lost == Some(&name) {
             fresh(&kind).to_owned()
         } else if is_new {

@@ -19,6 +19,7 @@ pub mod invoice;
 pub mod jobs;
 pub mod ledger;
 pub mod migrate;
+pub mod platform;
 pub mod queue;
 pub mod reconcile;
 pub mod time;

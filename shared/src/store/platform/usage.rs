@@ -35,7 +35,7 @@ pub async fn of(conn: &mut PgConnection, firm: FirmId) -> Result<Vec<Usage>> {
         "select metric, used from platform_usage where firm_id = $1
          union all
          select 'employees', count(*) from users where firm_id = $1 and role <> 'client'
-          and not exists (select 1 from platform_usage where firm_id = $1 and metric = 'employees')",
+         having not exists (select 1 from platform_usage where firm_id = $1 and metric = 'employees')",
         firm.0
     )
     .fetch_all(conn)
