@@ -23,7 +23,7 @@ except Exception as fault:  # whatever the parser says
 make = (path.parent / "secrets/make").read_text()
 logins = (path.parent / "logins.sh").read_text()
 for name, secret in document["secrets"].items():
-    stem = re.sub(r"^(postgres|owner|ingress|worker|redis)_password$|^(owner|ingress|worker)_database_url$", "", name)
+    stem = re.sub(r"^(postgres|owner|ingress|worker|portal|redis)_password$|^(owner|ingress|worker|portal)_database_url$", "", name)
     faults.unless(not stem or stem in make, f"secrets/make does not make {name}")
 for name, service in document["services"].items():
     for secret in service.get("secrets", []):
@@ -45,9 +45,10 @@ for name, service in document["services"].items():
         if variable.endswith("_FILE"):
             faults.unless(value.removeprefix("/run/secrets/") in service["secrets"], f"{name}: {variable} is no secret of it")
     faults.unless("build" not in service or (path.parent / service["build"]["context"] / service["build"]["dockerfile"]).exists(), f"{name}: no Dockerfile")
-for login in ("quittance_ingress_login", "quittance_worker_login"):
+for login in ("quittance_ingress_login", "quittance_worker_login", "quittance_portal_login"):
     faults.unless(login in logins and f"={login}" in text, f"{login} is not made, or gets no role")
-faults.unless("out" not in document["services"]["ingress"]["networks"], "the ingress has a way out")
+for inner in ("ingress", "portal"):
+    faults.unless("out" not in document["services"][inner]["networks"], f"the {inner} has a way out")
 faults.unless(document["networks"]["inside"]["internal"], "the inner network leads out")
-faults.unless([name for name, s in document["services"].items() if s.get("ports")] == ["ingress"], "more than the ingress has a port")
+faults.unless([name for name, s in document["services"].items() if s.get("ports")] == ["ingress", "portal"], "more than the ingress and the portal have a port")
 faults.end(f"{len(document['services'])} services")

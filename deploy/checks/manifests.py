@@ -7,10 +7,10 @@ from cloudcoil.models.keda import v1alpha1 as keda
 from environment import KNOWN, SECRETS
 from faults import Faults
 
-PORTS = {"ingress": 9080, "worker": 9081}
+PORTS = {"ingress": 9080, "worker": 9081, "portal": 9082}
 # Seconds after SHUTDOWN_GRACE_SECS that a program may still need: worker/src/queue/pool.rs has 5 to give back what was cut off and three
-# times 5 for its loops; the ingress counts all of that into its grace. Both have 5 more for the last spans (shared/src/telemetry.rs).
-AFTERWARDS = {"ingress": 5, "worker": 25}
+# times 5 for its loops; the ingress and the portal count all of that into their grace. All have 5 more for the last spans (shared/src/telemetry.rs).
+AFTERWARDS = {"ingress": 5, "portal": 5, "worker": 25}
 SPARE = 10
 # Names of hosts, Postgres, a collector of spans.
 EVERYBODY = {53, 5432, 4318}
@@ -65,7 +65,7 @@ def pods(where, docs):
             faults.unless("memory" in container["resources"]["limits"], f"{at} has no bound on memory")
             faults.unless("command" not in container, f"{at}: the entry point of the image is its program, and there is no shell")
             image = container["image"].split(":")[0]
-            faults.unless(image in ("quittance/ingress", "quittance/worker"), f"{at}: {image} is no image of ours")
+            faults.unless(image in ("quittance/ingress", "quittance/portal", "quittance/worker"), f"{at}: {image} is no image of ours")
             names = {variable["name"] for variable in container.get("env", [])}
             faults.unless(names <= KNOWN | {"USER"}, f"{at}: nobody reads {sorted(names - KNOWN)}")
             open_secrets = names & SECRETS
@@ -89,7 +89,7 @@ def lifecycle(where, docs):
         needed = before + int(environment["SHUTDOWN_GRACE_SECS"]) + AFTERWARDS[component] + SPARE
         given = spec.get("terminationGracePeriodSeconds", 30)
         faults.unless(given >= needed, f"{at} may need {needed} s to stop and gets {given}")
-        faults.unless((before > 0) == (component == "ingress"), f"{at}: a preStop is for the ingress alone")
+        faults.unless((before > 0) == (component != "worker"), f"{at}: a preStop is for what a Service leads to")
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         faults.unless(ports["admin"] == PORTS[component], f"{at}: its admin port is {PORTS[component]}")
         for probe, path in (("startupProbe", "/startupz"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")):
@@ -110,8 +110,9 @@ def names_meet(where, docs):
         at = f"{where}: {kind}/{name}"
         if kind == "Service":
             selected = [n for n, l in labels.items() if matches({"matchLabels": doc["spec"]["selector"]}, l)]
-            faults.unless(selected == ["Deployment/quittance-ingress"], f"{at} leads to {selected}")
-            faults.unless([p["targetPort"] for p in doc["spec"]["ports"]] == ["webhooks"], f"{at} opens more than the door")
+            door = {"quittance-ingress": "webhooks", "quittance-portal": "pages"}.get(name)
+            faults.unless(selected == [f"Deployment/{name}"] and door, f"{at} leads to {selected}")
+            faults.unless([p["targetPort"] for p in doc["spec"]["ports"]] == [door], f"{at} opens more than the door")
         if kind == "PodDisruptionBudget":
             selected = [n for n, l in labels.items() if matches(doc["spec"]["selector"], l)]
             faults.unless(selected == [f"Deployment/{name}"], f"{at} is about {selected}")
@@ -146,10 +147,10 @@ def network(where, docs):
         into = {port["port"] for spec in mine for rule in spec.get("ingress", []) for port in rule.get("ports", [{"port": "any"}])}
         public = {block["ipBlock"]["cidr"] for spec in mine for rule in spec.get("egress", []) for block in rule["to"] if "ipBlock" in block and block["ipBlock"]["cidr"] == "0.0.0.0/0"}
         at = f"{where}: {name}"
-        expected = EVERYBODY | {"ingress": set(), "migrate": set(), "worker": {6379, 443}, "schedule": {443}}[component]
+        expected = EVERYBODY | {"ingress": set(), "portal": set(), "migrate": set(), "worker": {6379, 443}, "schedule": {443}}[component]
         faults.unless(out == expected, f"{at} reaches ports {sorted(out, key=str)}, and should reach {sorted(expected)}")
         faults.unless(bool(public) == (443 in expected), f"{at}: a way out of the private network: {bool(public)}")
-        reached = {"ingress": {8080, 9080, 9081}, "worker": {9080, 9081}, "migrate": {9080, 9081}, "schedule": {9080, 9081}}[component]
+        reached = set(PORTS.values()) | {"ingress": {8080}, "portal": {8082}}.get(component, set())
         faults.unless(into == reached, f"{at} is reached at ports {sorted(into, key=str)}")
 
 

@@ -16,7 +16,7 @@ for line in pathlib.Path(sys.argv[1]).read_text().splitlines():
     if sample:
         labels = set(re.findall(r'(\w+)="', sample[2] or ""))
         exposed.setdefault(sample[1], set()).update(labels)
-source = "".join(p.read_text() for folder in ("ingress/src", "worker/src", "shared/src") for p in pathlib.Path(folder).rglob("*.rs"))
+source = "".join(p.read_text() for folder in ("ingress/src", "worker/src", "shared/src", "portal/src") for p in pathlib.Path(folder).rglob("*.rs"))
 
 
 def registered(name):

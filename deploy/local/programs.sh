@@ -43,11 +43,11 @@ await_ready() {
 login_of() { sed -E 's#^[a-z]+://([^:@/]+).*#\1#' <<<"$1"; }
 
 # create_private_database NAME: with an owner and a login for each program, as docs/INSTALL.md has it; sets owner_url,
-# ingress_url and worker_url. Safe to call again for another database of the same server.
+# ingress_url, worker_url and portal_url. Safe to call again for another database of the same server.
 create_private_database() {
   local login
   login_password=${login_password:-$(random_hex)}
-  for login in 'quittance_owner' 'quittance_ingress_login' 'quittance_worker_login'; do
+  for login in 'quittance_owner' 'quittance_ingress_login' 'quittance_worker_login' 'quittance_portal_login'; do
     [ -n "$(private_sql "select 1 from pg_roles where rolname = '$login'")" ] ||
       private_sql "create role $login login password '$login_password'"
   done
@@ -58,13 +58,15 @@ create_private_database() {
     owner_url=postgres://quittance_owner:$login_password@$at
     ingress_url=postgres://quittance_ingress_login:$login_password@$at
     worker_url=postgres://quittance_worker_login:$login_password@$at
+    portal_url=postgres://quittance_portal_login:$login_password@$at
   }
 }
 
 # migrate: the schema and the roles of the logins, on the database of owner_url.
 migrate() {
-  MIGRATION_DATABASE_URL=$owner_url DATABASE_URL=$worker_url "$bin/quittance" migrate \
-    --grant "ingress=$(login_of "$ingress_url")" --grant "worker=$(login_of "$worker_url")" >&2
+  local grants=(--grant "ingress=$(login_of "$ingress_url")" --grant "worker=$(login_of "$worker_url")")
+  [ -z "${portal_url:-}" ] || grants+=(--grant "portal=$(login_of "$portal_url")")
+  MIGRATION_DATABASE_URL=$owner_url DATABASE_URL=$worker_url "$bin/quittance" migrate "${grants[@]}" >&2
 }
 
 # start_simulator PORT: where the ingress will listen; sets STRIPE_API_BASE. The key and the webhook secret are in the environment.
@@ -82,6 +84,21 @@ start_ingress() {
   DATABASE_URL=$ingress_url INGRESS_ADDR=127.0.0.1:$1 INGRESS_ADMIN_ADDR=127.0.0.1:$ingress_admin_port \
     start ingress "$bin/quittance-ingress"
   await_ready ingress "${pids[-1]}" "$ingress_admin_port"
+}
+
+# start_portal PORT: sets portal_admin_port and returns once it is ready. It has no key of Stripe's.
+start_portal() {
+  portal_admin_port=$(free_port)
+  DATABASE_URL=$portal_url PORTAL_ADDR=127.0.0.1:$1 PORTAL_ADMIN_ADDR=127.0.0.1:$portal_admin_port \
+    start portal env -u STRIPE_SECRET_KEY -u STRIPE_WEBHOOK_SECRET -u REDIS_URL "$bin/quittance-portal"
+  await_ready portal "${pids[-1]}" "$portal_admin_port"
+}
+
+# let_in PASSWORD ARGUMENTS...: `quittance user` with a password on its standard input.
+let_in() {
+  local password=$1
+  shift
+  printf '%s\n' "$password" | DATABASE_URL=$worker_url "$bin/quittance" user "$@" --stdin
 }
 
 # start_worker NAME: sets worker_port and returns once it is ready.

@@ -7,6 +7,7 @@ macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, sqlx::Type)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         #[serde(transparent)]
         #[sqlx(transparent)]
         pub struct $name(pub uuid::Uuid);
@@ -92,4 +93,16 @@ id_type!(
 id_type!(
     /// Something that a person should look at.
     AlertId
+);
+id_type!(
+    /// A firm's subscription to the platform.
+    SubscriptionId
+);
+id_type!(
+    /// An invoice that a firm pays to the platform.
+    PlatformInvoiceId
+);
+id_type!(
+    /// Something that Stripe was asked to do for platform billing.
+    PlatformRequestId
 );

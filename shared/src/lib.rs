@@ -1,6 +1,7 @@
 //! What ingress and worker share: the pure decisions of billing, the store, configuration, and the one clock.
 //!
 //! `domain` decides and does no IO; `store` holds the SQL; nothing here knows Stripe's HTTP API, apalis or axum.
+pub mod actions;
 pub mod clock;
 pub mod config;
 pub mod counts;
@@ -10,6 +11,8 @@ pub mod failpoint;
 pub mod ids;
 pub mod money;
 mod otlp;
+#[cfg(feature = "passwords")]
+pub mod password;
 pub mod probe;
 pub mod sabotage;
 pub mod store;

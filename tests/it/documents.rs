@@ -13,7 +13,7 @@ use shared::domain::{
 };
 
 /// Folders with sources of ours.
-pub const SOURCES: [&str; 4] = ["ingress", "shared", "worker", "tests"];
+pub const SOURCES: [&str; 5] = ["ingress", "shared", "worker", "portal", "tests"];
 
 /// The repository.
 pub fn root() -> PathBuf {
@@ -196,6 +196,19 @@ pub fn handled_types() -> BTreeSet<String> {
         .collect()
 }
 
+/// The types in one of the lists that a backfill asks Stripe for.
+fn asked_types(list: &str) -> BTreeSet<String> {
+    let code = read("worker/src/events/mod.rs");
+    let types = code.split_once(&format!("pub const {list}")).unwrap().1;
+    let types = types.split_once("];").unwrap().0;
+    between(types, '"', '"').map(str::to_owned).collect()
+}
+
+/// The types that only platform billing has; `platform/events.rs` plays them.
+pub fn platform_types() -> BTreeSet<String> {
+    asked_types("OF_PLATFORM")
+}
+
 #[test]
 fn every_handled_event_type_is_in_the_table_and_no_other() {
     let text = read("docs/EVENTS.md");
@@ -213,19 +226,25 @@ fn every_handled_event_type_is_in_the_table_and_no_other() {
 
 #[test]
 fn a_backfill_asks_for_every_handled_type_and_for_no_more_than_stripe_allows() {
-    let code = read("worker/src/events/mod.rs");
-    let asked = code.split_once("pub const HANDLED").unwrap().1;
-    let asked = asked.split_once("];").unwrap().0;
-    let asked: BTreeSet<String> = between(asked, '"', '"').map(str::to_owned).collect();
+    let mut asked = BTreeSet::new();
+    for list in ["HANDLED", "OF_PLATFORM"] {
+        let types = asked_types(list);
+        assert!(types.len() <= 20, "Stripe takes twenty types per call");
+        asked.extend(types);
+    }
     assert_eq!(asked, handled_types());
-    assert!(asked.len() <= 20, "Stripe takes twenty types per call");
 }
 
 #[test]
 fn every_setting_that_is_read_is_in_the_configuration_table() {
-    let code = sources(&["ingress/src", "shared/src", "worker/src"]);
+    let code = sources(&["ingress/src", "shared/src", "worker/src", "portal/src"]);
     let readme = read("README.md");
-    let alert_types = read("shared/src/domain/alert.rs");
+    let words = [
+        "shared/src/domain/alert.rs",
+        "shared/src/domain/platform/status.rs",
+    ]
+    .map(read)
+    .concat();
     let settings: BTreeSet<_> = between(&code, '"', '"')
         .filter(|text| {
             text.contains('_')
@@ -233,7 +252,7 @@ fn every_setting_that_is_read_is_in_the_configuration_table() {
                 && is_made_of(text, |c| c.is_ascii_uppercase() || c == '_')
         })
         .filter(|name| !name.starts_with("CARGO_") && !name.starts_with("QUITTANCE_TEST_"))
-        .filter(|name| !alert_types.contains(&format!("= \"{name}\",")))
+        .filter(|name| !words.contains(&format!("= \"{name}\",")))
         .collect();
     assert!(settings.contains("STRIPE_WEBHOOK_SECRET"), "{settings:?}");
     for name in settings {

@@ -124,6 +124,8 @@ fn types_of(resource: &str, object: &Value, handled: &BTreeSet<String>) -> Vec<S
         "dispute" => &["charge.dispute."],
         "payment_method" => &["payment_method."],
         "invoice" => &["invoice."],
+        "subscription" => &["customer.subscription."],
+        "checkout.session" => &["checkout.session."],
         _ => &[],
     };
     let of_resource = |kind: &&String| prefixes.iter().any(|prefix| kind.starts_with(prefix));

@@ -337,7 +337,10 @@ async fn state(world: &World, payer: &Payer) -> String {
 
 #[test]
 fn every_handled_type_has_a_fixture_in_both_shapes_and_is_played() {
-    let handled = documents::handled_types();
+    // Those of platform billing alone are played where it is: a subscription and an invoice have many types and two shapes.
+    let of_platform = documents::platform_types();
+    let mut handled = documents::handled_types();
+    handled.retain(|kind| !of_platform.contains(kind));
     let played: BTreeSet<String> = PLAYS.iter().map(|play| play.kind.to_owned()).collect();
     assert_eq!(played, handled);
     for (version, _) in VERSIONS {

@@ -125,9 +125,15 @@ fn assert_served(served: &[BTreeMap<String, Shape>]) {
 /// After a payment every metric has a value, also those that dashboards and alerts ask for.
 #[tokio::test]
 async fn docs_name_every_metric_that_the_programs_serve_and_no_other() {
-    let world = World::start(WorldOptions::default()).await;
+    let world = World::start(WorldOptions {
+        portal: true,
+        ..WorldOptions::default()
+    })
+    .await;
     cast::enter(&world, &[Payer::of("firm", "payer")], &[]).await;
     world.settle().await;
+    let form = reqwest::get(format!("{}/login", world.portal_base())).await;
+    assert_eq!(form.unwrap().status(), 200);
     world.advance("25h").await;
     let swept = "quittance_schedule_fired_total{schedule=\"sweep_due_charges\"}";
     world.until_metric(0, swept, 1.0, COUNTED_WITHIN).await;
@@ -137,6 +143,8 @@ async fn docs_name_every_metric_that_the_programs_serve_and_no_other() {
     assert_eq!(scraped(&worker), described("worker"));
     assert_served(&[scraped(&worker), scraped(&ingress)]);
     assert_eq!(scraped(&ingress), described("ingress"));
+    let (_, portal) = world.portal_admin("/metrics").await;
+    assert_eq!(scraped(&portal), described("portal"));
     for (text, line) in [
         (
             &worker,

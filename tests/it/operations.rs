@@ -51,7 +51,7 @@ fn is_setting(name: &&str) -> bool {
 /// What libraries read under names of their own (`RUST_LOG`, `OTEL_…`) has a row too.
 #[test]
 fn every_setting_that_is_read_has_its_row_in_configure_and_every_row_a_reader() {
-    let code = sources(&["ingress/src", "shared/src", "worker/src"]);
+    let code = sources(&["ingress/src", "shared/src", "worker/src", "portal/src"]);
     let alert_types = read("shared/src/domain/alert.rs");
     let rows = configured();
     let settings: BTreeSet<&str> = between(&code, '"', '"')
@@ -73,7 +73,7 @@ fn every_setting_that_is_read_has_its_row_in_configure_and_every_row_a_reader() 
         let letters = row
             .read_by
             .split(' ')
-            .all(|letter| ["i", "w", "m", "c"].contains(&letter));
+            .all(|letter| ["i", "w", "m", "c", "p"].contains(&letter));
         assert!(
             letters && !row.read_by.is_empty(),
             "{name} is read by {:?}",
@@ -85,7 +85,7 @@ fn every_setting_that_is_read_has_its_row_in_configure_and_every_row_a_reader() 
 
 #[test]
 fn a_default_in_configure_is_the_one_of_the_source_and_of_the_help() {
-    let code = sources(&["ingress/src", "shared/src", "worker/src"]);
+    let code = sources(&["ingress/src", "shared/src", "worker/src", "portal/src"]);
     let code = code.split_whitespace().collect::<Vec<_>>().join(" ");
     let after = |path: &str, constant: &str| {
         let help = read(path);
@@ -189,7 +189,7 @@ fn the_time_that_a_worker_needs_to_stop_is_what_the_manifests_are_checked_agains
     let checked = read("deploy/checks/manifests.py");
     assert!(
         checked.contains(&format!(
-            "AFTERWARDS = {{\"ingress\": {spans}, \"worker\": {afterwards}}}"
+            "AFTERWARDS = {{\"ingress\": {spans}, \"portal\": {spans}, \"worker\": {afterwards}}}"
         )),
         "a worker needs {afterwards} s after its grace"
     );

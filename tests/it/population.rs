@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::{
     acme,
     cast::{self, Payer},
+    platform,
 };
 
 /// Their names.
@@ -58,7 +59,9 @@ pub async fn two_firms(world: &mut World) -> [Uuid; 2] {
         engagements(world, firm).await;
         corrections(world, firm).await;
         break_glass(world, firm, Login::Operator.name()).await;
+        portal(world, firm).await;
     }
+    platform_billing(world).await;
     world.settle().await;
     // At noon: what expires does so from 02:00 of the firm's own day on, whenever this is run.
     acme::go_to(
@@ -75,6 +78,16 @@ pub async fn two_firms(world: &mut World) -> [Uuid; 2] {
     let mut ids = Vec::new();
     for firm in FIRMS {
         give(world, firm, "1.00", &[]).await;
+        let off = [
+            "platform",
+            "auto-renewal",
+            firm,
+            "off",
+            "--reason",
+            "leaves",
+            "--no-wait",
+        ];
+        world.json(&off).await;
         break_glass(world, firm, Login::Operator.name()).await;
         let id = format!("select id::text from firms where external_id = '{firm}'");
         let id = world.texts(&id).await.concat();
@@ -163,6 +176,27 @@ async fn disputes(world: &World, firm: &str) {
     }
 }
 
+/// Each firm's own subscription: refused without a card, paid with one; what it uses, and a link to Stripe's page.
+async fn platform_billing(world: &World) {
+    platform::prices(world).await;
+    for firm in FIRMS {
+        platform::customer(world, firm, &[]).await;
+        let unknown = ["platform", "subscribe", firm, "PRO", "--reason", "signed"];
+        let no_card =
+            json!({"method": "POST", "path": "/v1/subscriptions", "kind": "404", "nth": 1, "times": 1});
+        world.sim.fault(no_card).await.unwrap();
+        assert_eq!(world.cli(&unknown).await.code, 1);
+        world.json(&unknown).await;
+        world
+            .json(&["platform", "usage", firm, "--report", "agents=3"])
+            .await;
+        let back = "https://app.example/";
+        world
+            .json(&["platform", "link", firm, "--return-url", back, "--reason", "card"])
+            .await;
+    }
+}
+
 /// Refunds to a card and to credit, money from elsewhere, more than was open; credit that comes back from a void, credit that
 /// stays where it was applied, and credit that expires; a void that waits for Stripe.
 async fn corrections(world: &World, firm: &str) {
@@ -237,6 +271,44 @@ async fn difference(world: &World, firm: &str) {
         tx.execute(AssertSqlSafe(sql)).await.unwrap();
     }
     tx.commit().await.unwrap();
+}
+
+/// A user who has logged in to the portal, a token, and a write under a key. No portal runs, so what one would write is written down.
+async fn portal(world: &World, firm: &str) {
+    let user = format!("ada-{firm}");
+    let password = ["user", "password", &user, "--login", &user, "--stdin"];
+    let done = world
+        .command()
+        .run_with_input(&password, "correct horse battery")
+        .await;
+    done.unwrap().success().unwrap();
+    let token = [
+        "user",
+        "token",
+        "create",
+        "--firm-id",
+        firm,
+        "--role",
+        "admin",
+        "--name",
+        "ci",
+        "--expires-in",
+        "1d",
+    ];
+    world.json(&token).await;
+    let firm = format!("(select id from firms where external_id = '{firm}')");
+    for sql in [
+        format!(
+            "insert into portal_sessions (id, firm_id, login_id, token_sha256, created_at, seen_at, expires_at)
+             select gen_random_uuid(), firm_id, id, sha256(id::text::bytea), now(), now(), now() + interval '1 hour' from logins
+              where firm_id = {firm}"
+        ),
+        format!(
+            "insert into idempotency_keys values (gen_random_uuid(), {firm}, 'person:ada', 'key', sha256('x'), 200, '{{}}', now())"
+        ),
+    ] {
+        world.db.execute(AssertSqlSafe(sql)).await.unwrap();
+    }
 }
 
 /// Somebody looks into a firm under break-glass. Returns the session.

@@ -16,7 +16,7 @@ use crate::documents;
 const TABLE: &str = "docs/REQUIREMENTS.md";
 
 /// The numbers of the requirements: there are gaps between the chapters.
-const REQUIREMENTS: [(u32, u32); 12] = [
+const REQUIREMENTS: [(u32, u32); 15] = [
     (1, 5),
     (10, 16),
     (20, 26),
@@ -29,6 +29,9 @@ const REQUIREMENTS: [(u32, u32); 12] = [
     (90, 93),
     (100, 105),
     (110, 118),
+    (200, 204),
+    (206, 207),
+    (209, 214),
 ];
 
 /// Every number that the table has.
@@ -36,7 +39,7 @@ fn numbers() -> BTreeSet<String> {
     let requirements = REQUIREMENTS.iter().flat_map(|(first, last)| *first..=*last);
     requirements
         .map(|n| format!("R{n:03}"))
-        .chain((1..=16).map(|n| format!("S{n}")))
+        .chain((1..=20).map(|n| format!("S{n}")))
         .chain((1..=24).map(|n| format!("B-{n:02}")))
         .chain((1..=33).map(|n| format!("A-{n:02}")))
         .collect()

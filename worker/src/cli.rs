@@ -5,7 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         alert, audit, brakes, break_glass, charge, client, clock, credit, dispute, doctor, engagement,
-        events, explain, generate, import, invoice, jobs, ledger, migrate, queue, reconcile, time, worker,
+        events, explain, generate, import, invoice, jobs, ledger, migrate, platform, queue, reconcile, time,
+        user, worker,
     },
     output::{Exit, Failure, Format},
 };
@@ -109,6 +110,10 @@ pub enum Command {
     Jobs(jobs::Args),
     /// What is in the queues; hold one back, or let it go on.
     Queue(queue::Args),
+    /// Who may log in to the portal, and which other systems may use its API.
+    User(user::Args),
+    /// What a firm pays for the platform: tiers, its subscription, its invoices, its usage.
+    Platform(platform::Args),
     /// Show or move the business clock (test mode only).
     Clock(clock::Args),
 }
@@ -143,6 +148,8 @@ impl Command {
             Command::Events(_) => "events",
             Command::Jobs(_) => "jobs",
             Command::Queue(_) => "queue",
+            Command::User(_) => "user",
+            Command::Platform(_) => "platform",
             Command::Clock(_) => "clock",
         }
     }
@@ -178,6 +185,8 @@ impl Command {
             Command::Events(args) => events::run(args, format).await,
             Command::Jobs(args) => jobs::run(args, format).await,
             Command::Queue(args) => queue::run(args, format).await,
+            Command::User(args) => user::run(args, format).await,
+            Command::Platform(args) => platform::run(args, format).await,
             Command::Clock(args) => clock::run(args, format).await,
         }
     }

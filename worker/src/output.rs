@@ -6,7 +6,7 @@ use std::{io::Write, process::ExitCode};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared::{config, store};
+use shared::{actions::Fault, config, store};
 
 use crate::stripe::ConfigError;
 
@@ -134,6 +134,23 @@ impl Failure {
             text.push_str(&format!("  {}: {}\n", detail.path, detail.message));
         }
         text
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Store(fault) => fault.into(),
+            Fault::NotFound(message) => Self::not_found(message),
+            Fault::Ambiguous { message, things } => {
+                let details = things.into_iter().map(|(path, message)| Detail { path, message });
+                Self::new("ambiguous", message).with_details(details.collect())
+            }
+            Fault::Refused { code, message } => Self::refused(code, message),
+            // What is named by its place has no option to be told of.
+            Fault::Invalid { field: "id", message } => Self::usage(message),
+            Fault::Invalid { field, message } => Self::usage(format!("--{field}: {message}")),
+        }
     }
 }
 

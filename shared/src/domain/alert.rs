@@ -1,12 +1,11 @@
 //! What an alert can be about: its type, and the key by which the same thing told again is the same alert (B-23).
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 
-use super::words::word_enum;
+use super::{platform::Metric, words::word_enum};
 use crate::ids::{ClientId, InvoiceId};
 
 word_enum!(
-    /// The types of alert. The first seven and the cancellation belong to platform billing and to other systems; they
-    /// come in by `alert raise`.
+    /// The types of alert. Those about agents and policies belong to other systems; they come in by `alert raise`.
     AlertType, "alert type":
     /// An agent does not report.
     AgentOffline = "AGENT_OFFLINE",
@@ -64,6 +63,14 @@ pub enum Topic<'a> {
     FailureRate(NaiveDate),
     /// What a firm invoiced on this local day.
     DailySummary(NaiveDate),
+    /// An invoice of the platform, by its Stripe id, that Stripe could not collect.
+    PlatformPaymentFailed(&'a str),
+    /// A firm's subscription, by its Stripe id, that ends with the period whose end this is.
+    SubscriptionExpiring(&'a str, DateTime<Utc>),
+    /// A firm's subscription, by its Stripe id, that is over.
+    SubscriptionCancelled(&'a str),
+    /// A limit of the firm's tier is nearly reached.
+    UsageHigh(Metric),
     /// Whatever a person or another system names.
     Named(&'a str),
 }
@@ -72,6 +79,12 @@ pub enum Topic<'a> {
 pub const FAILURE_RATE: &str = "failure_rate:";
 /// What [`Topic::DailySummary`] begins with, whatever the day.
 pub const DAILY_SUMMARY: &str = "daily_summary:";
+
+/// What every [`Topic::SubscriptionExpiring`] of a subscription begins with, whatever the end.
+#[must_use]
+pub fn expiring_of(subscription: &str) -> String {
+    format!("subscription_expiring:{subscription}:")
+}
 
 /// Whether more of these charges failed than so many of a hundred.
 #[must_use]
@@ -97,6 +110,12 @@ impl Topic<'_> {
             Topic::Drift => "drift".to_owned(),
             Topic::FailureRate(date) => format!("failure_rate:{date}"),
             Topic::DailySummary(date) => format!("daily_summary:{date}"),
+            Topic::PlatformPaymentFailed(invoice) => format!("platform_payment_failed:{invoice}"),
+            Topic::SubscriptionExpiring(subscription, end) => {
+                format!("subscription_expiring:{subscription}:{}", end.timestamp())
+            }
+            Topic::SubscriptionCancelled(subscription) => format!("subscription_cancelled:{subscription}"),
+            Topic::UsageHigh(metric) => format!("usage_high:{metric}"),
             Topic::Named(key) => (*key).to_owned(),
         }
     }
@@ -127,5 +146,7 @@ mod tests {
         let date = NaiveDate::MIN;
         assert!(Topic::FailureRate(date).key().starts_with(FAILURE_RATE));
         assert!(Topic::DailySummary(date).key().starts_with(DAILY_SUMMARY));
+        let expiring = Topic::SubscriptionExpiring("sub_1", DateTime::UNIX_EPOCH).key();
+        assert!(expiring.starts_with(&expiring_of("sub_1")));
     }
 }

@@ -67,8 +67,15 @@ pub const ACTIONS: &[&str] = &[
     "engagement.signed",
     "engagement.renewed",
     "engagement.ended",
+    "subscription.started",
     "subscription.updated",
     "subscription.cancelled",
+    "platform.asked",
+    "platform.done",
+    "platform.refused",
+    "platform.customer_created",
+    "platform.invoice_updated",
+    "platform.usage_reported",
     "event.replayed",
     "job.retried",
     "job.canceled",
@@ -80,6 +87,11 @@ pub const ACTIONS: &[&str] = &[
     "recon.finding",
     "recon.repaired",
     "config.changed",
+    "login.succeeded",
+    "login.password_set",
+    "login.disabled",
+    "token.created",
+    "token.revoked",
 ];
 
 /// The category of an action.
@@ -88,6 +100,7 @@ pub fn category(action: &str) -> Category {
     match action.split_once('.').map(|(noun, _)| noun) {
         Some("break_glass") => Category::BreakGlass,
         Some("config") => Category::Config,
+        Some("login" | "token") => Category::Auth,
         // Ours are all on the list; what is not is money until somebody says otherwise.
         Some(_) | None => Category::Billing,
     }
@@ -109,6 +122,7 @@ mod tests {
         }
         assert_eq!(category("break_glass.accessed"), Category::BreakGlass);
         assert_eq!(category("config.changed"), Category::Config);
+        assert_eq!(category("token.created"), Category::Auth);
         assert_eq!(category("invoice.issued"), Category::Billing);
     }
 }

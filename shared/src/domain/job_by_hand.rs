@@ -185,6 +185,12 @@ pub fn meanwhile(kind: &str) -> Option<&'static str> {
         }
         "review_cycle" => "the collection stands still; the sweep looks at it again the next day",
         "refund_payment" => "the refund is not sent, or nobody knows how it ended: it waits for you",
+        "platform_request" => {
+            "what was asked of Stripe for the firm's own subscription is not done: it waits for you"
+        }
+        "refresh_subscription" => {
+            "the firm's subscription is not looked at; its next event, or the next look, does it"
+        }
         "expire_credit" => "credit whose last day is over is not written off; the next date's run does it",
         "report_day" => "the firm is not told of that day; it is told of the next one",
         "backfill_events" => "events that never came are not looked for; the next day's run does it",

@@ -15,6 +15,7 @@ pub mod job_by_hand;
 pub mod ledger;
 pub mod people;
 pub mod period;
+pub mod platform;
 pub mod predicate;
 pub mod reconcile;
 pub mod refund;

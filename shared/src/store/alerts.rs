@@ -130,8 +130,50 @@ pub async fn resolve_others(
     Ok(done.rows_affected())
 }
 
+/// Resolves the open alerts of a firm whose topics have this beginning.
+///
+/// # Errors
+/// When the database is away.
+pub async fn resolve_all(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    now: DateTime<Utc>,
+    beginning: &str,
+) -> Result<u64> {
+    resolve_others(conn, firm, now, (beginning, &Topic::Named(""))).await
+}
+
+/// Whether an alert of this topic was ever raised, however it ended.
+///
+/// # Errors
+/// When the database is away.
+pub async fn was_raised(conn: &mut PgConnection, firm: FirmId, topic: &Topic<'_>) -> Result<bool> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (select 1 from alerts where firm_id = $1 and dedupe_key = $2) as "raised!""#,
+        firm.0,
+        topic.key()
+    )
+    .fetch_one(conn)
+    .await?)
+}
+
+/// Whether an alert of this topic is open.
+///
+/// # Errors
+/// When the database is away.
+pub async fn is_open(conn: &mut PgConnection, firm: FirmId, topic: &Topic<'_>) -> Result<bool> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (select 1 from alerts where firm_id = $1 and dedupe_key = $2 and not is_resolved) as "open!""#,
+        firm.0,
+        topic.key()
+    )
+    .fetch_one(conn)
+    .await?)
+}
+
 /// An alert as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AlertRow {
     /// Its id.
     pub id: Uuid,
@@ -241,6 +283,28 @@ pub async fn mark_read(
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Marks all open alerts as read. Returns how many nobody had read.
+///
+/// # Errors
+/// When the database is away.
+pub async fn mark_all_read(
+    conn: &mut PgConnection,
+    firm: Option<FirmId>,
+    now: DateTime<Utc>,
+    by: &str,
+) -> Result<u64> {
+    let done = sqlx::query!(
+        "update alerts set is_read = true, read_at = $2, read_by = $3
+          where firm_id is not distinct from $1 and not is_read and not is_resolved",
+        firm.map(|f| f.0),
+        now,
+        by
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
 }
 
 /// Marks an alert as over, on a person's word. `false` when it was already.

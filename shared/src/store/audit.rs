@@ -8,10 +8,10 @@ use uuid::Uuid;
 use super::error::Result;
 use crate::{counts, domain::audit_action::category, ids::FirmId, trace};
 
-/// Why something happened: the event, job or command behind it.
+/// Why something happened: the event, job, command or request behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// `event`, `job` or `command`.
+    /// `event`, `job`, `command` or `request`.
     pub kind: &'static str,
     /// Its id.
     pub id: String,
@@ -42,6 +42,15 @@ impl Cause {
         Self {
             kind: "command",
             id: run_id.to_string(),
+        }
+    }
+
+    /// A request to the portal.
+    #[must_use]
+    pub fn request(id: Uuid) -> Self {
+        Self {
+            kind: "request",
+            id: id.to_string(),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::{domain::audit_action::Category, ids::FirmId};
 
 /// One row.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditRow {
     /// Order of insertion.
     pub id: i64,

@@ -15,6 +15,7 @@ pub const SUBJECT: &str = "break_glass_session";
 
 /// A session as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Session {
     /// Its id.
     pub id: Uuid,

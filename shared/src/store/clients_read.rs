@@ -16,6 +16,7 @@ const MOST_INVOICES: i64 = 100;
 
 /// A client with everything that a person asks about before writing to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClientView {
     /// Our id.
     pub id: Uuid,
@@ -43,6 +44,7 @@ pub struct ClientView {
 
 /// A client's automatic payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClientAutopay {
     /// Whether it is on.
     pub enabled: bool,
@@ -56,6 +58,7 @@ pub struct ClientAutopay {
 
 /// A reference to a stored card.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoredCard {
     /// Its id at Stripe.
     pub stripe_payment_method_id: String,
@@ -73,6 +76,7 @@ pub struct StoredCard {
 
 /// Credit in one currency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Credit {
     /// Which.
     pub currency: String,
@@ -82,6 +86,7 @@ pub struct Credit {
 
 /// Money of which something was not owed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UnappliedMoney {
     /// The payment.
     pub payment: Uuid,
@@ -101,6 +106,46 @@ pub struct UnappliedMoney {
     pub currency: String,
     /// When it came.
     pub at: DateTime<Utc>,
+}
+
+/// A client in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ClientRow {
+    /// Our id.
+    pub id: Uuid,
+    /// What an import calls it.
+    pub external_id: Option<String>,
+    /// What the firm calls it.
+    pub name: String,
+    /// Its customer at Stripe.
+    pub stripe_customer_id: Option<String>,
+    /// Whether its automatic payment is on.
+    pub autopay_enabled: bool,
+    /// Why it is paused, if it is.
+    pub autopay_paused_reason: Option<String>,
+}
+
+/// The clients of a firm, the newest first.
+///
+/// # Errors
+/// When the database is away.
+pub async fn list(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    after: Option<Uuid>,
+    most: i64,
+) -> Result<Vec<ClientRow>> {
+    Ok(sqlx::query_as!(
+        ClientRow,
+        "select id, external_id, name, stripe_customer_id, autopay_enabled, autopay_paused_reason from clients
+          where firm_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3",
+        firm.0,
+        after,
+        most
+    )
+    .fetch_all(conn)
+    .await?)
 }
 
 /// One client in full; `None` when this firm has none with this id.

@@ -16,6 +16,7 @@ use crate::ids::{FirmId, InvoiceId};
 
 /// Everything that we know about a disputed charge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Evidence {
     /// The dispute.
     pub dispute: DisputeView,
@@ -35,6 +36,7 @@ pub struct Evidence {
 
 /// The terms agreed with the client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Terms {
     /// `external_id`, or the UUID where there is none.
     pub label: String,
@@ -60,6 +62,7 @@ pub struct Terms {
 
 /// Time on the invoice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Hours {
     /// The day.
     pub worked_on: NaiveDate,
@@ -75,6 +78,7 @@ pub struct Hours {
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// When.
     pub at: DateTime<Utc>,
@@ -86,6 +90,7 @@ pub struct Event {
 
 /// What a client paid before the disputed payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct History {
     /// Payments by card.
     pub payments: i64,

@@ -58,6 +58,7 @@ pub struct Position {
 
 /// One dispute in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DisputeRow {
     /// Its id at Stripe.
     pub id: String,
@@ -154,6 +155,7 @@ pub async fn list(
 
 /// A dispute with what it did to the money and the books.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DisputeView {
     /// As in a list.
     #[serde(flatten)]
@@ -176,6 +178,7 @@ pub struct DisputeView {
 
 /// One movement of money.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Movement {
     /// `withdrawn`, `reinstated`, `fee` or `fee_refund`.
     pub kind: String,
@@ -191,6 +194,7 @@ pub struct Movement {
 
 /// What an account holds; debit positive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Holding {
     /// The account.
     pub account: String,
@@ -202,6 +206,7 @@ pub struct Holding {
 
 /// What a person decided about a lost dispute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Resolution {
     /// `rebill` or `write_off`.
     pub kind: String,
@@ -608,4 +613,16 @@ fn parse<T: std::str::FromStr<Err = crate::domain::words::UnknownWord>>(word: &s
     word.parse().map_err(|e: crate::domain::words::UnknownWord| {
         Error::Other(sqlx::Error::Decode(e.to_string().into()))
     })
+}
+
+/// Why a dispute is not decided like this, as the rest of a sentence that begins with its id.
+#[must_use]
+pub fn refusal(reason: &str) -> &'static str {
+    match reason {
+        "dispute_open" => "is open: the bank has not decided yet",
+        "dispute_not_lost" => "was not lost: there is nothing to decide",
+        "already_decided" => "was decided before: `quittance dispute show` says how",
+        "nothing_taken" => "took no money that the client could owe again: write it off",
+        _ => "cannot be decided like this",
+    }
 }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     currency::Currency,
     domain::renewal::{Days, Version},
-    ids::{EngagementId, FirmId},
+    ids::{ClientId, EngagementId, FirmId},
     money::Money,
 };
 
@@ -224,8 +224,66 @@ pub async fn end(
     audit::record(conn, firm, by.at, &entry).await
 }
 
+/// An engagement in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EngagementRow {
+    /// Our id.
+    pub id: Uuid,
+    /// What documents call it.
+    pub external_id: Option<String>,
+    /// The client, by its `external_id` where it has one.
+    pub client: String,
+    /// Its number among the versions.
+    pub version: i32,
+    /// `draft`, `signed`, `ended` or `canceled`.
+    pub status: String,
+    /// `package`, `hourly` or `mixed`.
+    pub pricing_mode: String,
+    /// The currency of its amounts.
+    pub currency: String,
+    /// The fee of a period.
+    pub package_fee_minor: Option<i64>,
+    /// The rate per hour.
+    pub hourly_rate_minor: Option<i64>,
+    /// First day.
+    pub starts_on: NaiveDate,
+    /// First day after it.
+    pub ends_on: Option<NaiveDate>,
+}
+
+/// The engagements of a firm, of one client or in one state if told, the newest first.
+///
+/// # Errors
+/// When the database is away.
+pub async fn list(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    (client, status): (Option<ClientId>, Option<&str>),
+    after: Option<Uuid>,
+    most: i64,
+) -> Result<Vec<EngagementRow>> {
+    Ok(sqlx::query_as!(
+        EngagementRow,
+        r#"select e.id, e.external_id, coalesce(c.external_id, c.id::text) as "client!", e.version, e.status, e.pricing_mode,
+                  e.currency::text as "currency!", e.package_fee_minor, e.hourly_rate_minor, e.starts_on, e.ends_on
+             from engagements e join clients c on c.firm_id = e.firm_id and c.id = e.client_id
+            where e.firm_id = $1 and ($2::uuid is null or e.client_id = $2) and ($3::text is null or e.status = $3)
+              and ($4::uuid is null or e.id < $4)
+            order by e.id desc limit $5"#,
+        firm.0,
+        client.map(|id| id.0),
+        status,
+        after,
+        most
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
 /// An engagement as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EngagementView {
     /// Our id.
     pub id: Uuid,
@@ -275,6 +333,7 @@ pub struct EngagementView {
 
 /// A version in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VersionRow {
     /// Its number.
     pub version: i32,
@@ -290,6 +349,7 @@ pub struct VersionRow {
 
 /// A period that an invoice bills, or billed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PeriodRow {
     /// First day.
     pub start: NaiveDate,
@@ -305,6 +365,7 @@ pub struct PeriodRow {
 
 /// How much time is in a state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TimeSum {
     /// `draft`, `submitted`, `approved`, `rejected` or, of the approved, `invoiced`.
     pub state: String,

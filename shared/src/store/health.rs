@@ -158,3 +158,21 @@ pub async fn facts(conn: &mut PgConnection) -> Result<Facts> {
         idle,
     })
 }
+
+/// Whether this login is one that the portal may run as: a member of `quittance_portal`, of no other program's role, and bound by
+/// row-level security.
+///
+/// # Errors
+/// When the database is away.
+pub async fn is_held_to_the_portal(conn: &mut PgConnection) -> Result<bool> {
+    Ok(sqlx::query_scalar!(
+        r#"select (pg_has_role(current_user, 'quittance_portal', 'member')
+                   and not exists (select from pg_roles r where r.rolname in ('quittance_worker', 'quittance_ingress', 'quittance_scan')
+                                                            and pg_has_role(current_user, r.oid, 'member'))
+                   and not exists (select from pg_roles r where r.rolname = current_user and (r.rolsuper or r.rolbypassrls))
+                   and not exists (select from pg_class c where c.relname = 'firms' and c.relnamespace = 'public'::regnamespace
+                                                            and pg_has_role(current_user, c.relowner, 'member'))) as "held!""#
+    )
+    .fetch_one(conn)
+    .await?)
+}

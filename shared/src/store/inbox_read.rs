@@ -10,6 +10,7 @@ use super::error::Result;
 
 /// One event in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EventRow {
     /// Stripe's id.
     pub id: String,
@@ -67,6 +68,7 @@ pub async fn list(conn: &mut PgConnection, filter: &Filter<'_>, most: i64) -> Re
 
 /// An event with its facts and its job.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EventView {
     /// What a list shows of it.
     #[serde(flatten)]
@@ -89,6 +91,7 @@ pub struct EventView {
 
 /// The job that applies an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EventJob {
     /// Its id.
     pub id: Uuid,

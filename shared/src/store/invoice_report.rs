@@ -9,6 +9,7 @@ use crate::ids::{ClientId, FirmId};
 
 /// What was invoiced in one currency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CurrencyReport {
     /// The firm, by its `external_id` where it has one.
     pub firm: String,
@@ -26,6 +27,7 @@ pub struct CurrencyReport {
 
 /// What the lines of one kind come to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KindReport {
     /// `package_fee`, `hourly` or `adjustment`.
     pub kind: String,

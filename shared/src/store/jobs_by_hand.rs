@@ -17,6 +17,7 @@ use crate::{
 
 /// A job that somebody may mean.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Chosen {
     /// Its id.
     pub id: Uuid,
@@ -25,6 +26,7 @@ pub struct Chosen {
     /// Its lane.
     pub queue: String,
     /// Where it stands.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub state: JobState,
     /// Whose it is, where that is known.
     pub firm_id: Option<Uuid>,

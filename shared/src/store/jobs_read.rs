@@ -11,6 +11,7 @@ use crate::ids::JobId;
 
 /// One job in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobRow {
     /// Its id.
     pub id: Uuid,
@@ -72,6 +73,7 @@ pub async fn list(conn: &mut PgConnection, filter: &Filter<'_>, most: i64) -> Re
 
 /// A job in full.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobView {
     /// What a list shows of it.
     #[serde(flatten)]

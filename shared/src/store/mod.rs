@@ -1,4 +1,5 @@
 //! The SQL. One file per table; functions take the connection first and never begin or commit.
+pub mod access;
 pub mod alerts;
 pub mod audit;
 pub mod audit_chain;
@@ -24,6 +25,7 @@ pub mod error;
 pub mod explain;
 pub mod generation;
 pub mod health;
+pub mod idempotency;
 pub mod import;
 pub mod inbox;
 pub mod inbox_insert;
@@ -38,8 +40,11 @@ pub mod jobs_by_hand;
 pub mod jobs_read;
 pub mod ledger;
 pub mod migrations;
+pub mod operations;
 pub mod payment_methods;
 pub mod payments;
+pub mod platform;
+pub mod portal;
 pub mod queues;
 pub mod reconcile;
 pub mod refunds;

@@ -12,6 +12,7 @@ use super::{audit::By, error::Result, jobs::Queue, jobs_by_hand};
 
 /// A pause of one queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Pause {
     /// Which.
     #[serde(skip)]
@@ -26,6 +27,7 @@ pub struct Pause {
 
 /// One queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QueueRow {
     /// Its name.
     pub queue: String,
@@ -73,22 +75,14 @@ pub async fn status(conn: &mut PgConnection, only: Option<Queue>) -> Result<Vec<
         .map(|queue| queue.as_str().to_owned())
         .collect();
     let rows = sqlx::query!(
-        r#"select q.queue as "queue!",
-                  count(j.id) filter (where j.state <> 'running' and j.run_at <= app.now()) as "due!",
-                  coalesce(extract(epoch from app.now() - min(j.run_at) filter (where j.state <> 'running' and j.run_at <= app.now())), 0)::bigint
-                    as "oldest!",
-                  count(j.id) filter (where j.state <> 'running' and j.run_at > app.now()) as "later!",
-                  count(j.id) filter (where j.state = 'retryable') as "retryable!",
-                  count(j.id) filter (where j.state = 'running') + (select count(*) from job_runs r join jobs n on n.id = r.job_id
-                     where n.queue = q.queue and n.state <> 'running') as "running!",
-                  (select count(*) from jobs d where d.state = 'discarded' and d.queue = q.queue) as "discarded!",
+        r#"select q.queue as "queue!", c.due as "due!", c.oldest_due_secs as "oldest!", c.later as "later!", c.retryable as "retryable!",
+                  c.running as "running!", c.discarded as "discarded!",
                   (select count(*) from workers w where q.queue = any(w.queues) and w.heartbeat_at > clock_timestamp() - interval '10 seconds')
                     as "workers!",
                   (select coalesce(sum(w.concurrency), 0) from workers w
                     where q.queue = any(w.queues) and w.heartbeat_at > clock_timestamp() - interval '10 seconds') as "slots!"
-             from unnest($1::text[]) with ordinality as q (queue, nth)
-             left join jobs j on j.queue = q.queue and j.state in ('available', 'retryable', 'running')
-            group by q.queue, q.nth order by q.nth"#,
+             from unnest($1::text[]) with ordinality as q (queue, nth) join app.queue_counts() c using (queue)
+            order by q.nth"#,
         &wanted
     )
     .fetch_all(&mut *conn)

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::error::Result;
-use crate::ids::{FirmId, InvoiceId};
+use crate::ids::{ClientId, FirmId, InvoiceId};
 
 /// A row that an id may mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,4 +68,23 @@ pub async fn invoice_of(conn: &mut PgConnection, firm: FirmId, id: &str) -> Resu
     .fetch_optional(conn)
     .await?;
     Ok(invoice.map(InvoiceId))
+}
+
+/// The client who pays an invoice. The firm must be set.
+///
+/// # Errors
+/// When the database is away.
+pub async fn client_of_invoice(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    invoice: InvoiceId,
+) -> Result<Option<ClientId>> {
+    let client = sqlx::query_scalar!(
+        "select client_id from invoices where firm_id = $1 and id = $2",
+        firm.0,
+        invoice.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(client.map(ClientId))
 }

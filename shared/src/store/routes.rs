@@ -13,7 +13,8 @@ use crate::ids::FirmId;
 pub struct Route {
     /// `client_billing` or `platform_billing`.
     pub scope: String,
-    /// `customer`, `payment_method`, `payment_intent`, `charge`, `refund`, `dispute`.
+    /// `customer`, `payment_method`, `payment_intent`, `charge`, `refund`, `dispute`; of platform billing `platform_customer`,
+    /// `platform_subscription`, `platform_invoice`, `platform_payment_intent`.
     pub kind: String,
     /// The firm.
     pub firm: FirmId,
@@ -21,7 +22,27 @@ pub struct Route {
     pub our_id: Uuid,
 }
 
-/// Records a route; the same again changes nothing.
+/// Which of the two billing relations an object belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// A firm bills its clients.
+    ClientBilling,
+    /// The platform bills a firm.
+    PlatformBilling,
+}
+
+impl Scope {
+    /// The word in the table, and in the metadata of what we make at Stripe.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientBilling => "client_billing",
+            Self::PlatformBilling => "platform_billing",
+        }
+    }
+}
+
+/// Records a route of client billing; the same again changes nothing.
 ///
 /// # Errors
 /// When the database is away.
@@ -32,9 +53,25 @@ pub async fn record(
     stripe_id: &str,
     our_id: Uuid,
 ) -> Result<()> {
+    record_for(conn, firm, Scope::ClientBilling, kind, stripe_id, our_id).await
+}
+
+/// Records a route; the same again changes nothing, and an id keeps the first that it had.
+///
+/// # Errors
+/// When the database is away.
+pub async fn record_for(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    scope: Scope,
+    kind: &str,
+    stripe_id: &str,
+    our_id: Uuid,
+) -> Result<()> {
     sqlx::query!(
-        "insert into stripe_routes (stripe_id, kind, firm_id, our_id) values ($1, $2, $3, $4) on conflict (stripe_id) do nothing",
+        "insert into stripe_routes (stripe_id, scope, kind, firm_id, our_id) values ($1, $2, $3, $4, $5) on conflict (stripe_id) do nothing",
         stripe_id,
+        scope.as_str(),
         kind,
         firm.0,
         our_id

@@ -14,6 +14,7 @@ use crate::{
 
 /// One entry as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TimeRow {
     /// Our id.
     pub id: Uuid,

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use serde_json::json;
 
 use super::stage::Stage;
-use crate::{acme, acme::Autopay};
+use crate::{acme, acme::Autopay, platform};
 
 /// Clients with cards that do this, charge by charge, and an invoice of a thousand dollars each.
 async fn bill(stage: &Stage, cards: &[(&str, &[&str])]) {
@@ -189,6 +189,46 @@ pub fn credit_expired(stage: &Stage) -> BoxFuture<'_, ()> {
             ])
             .await;
         stage.advance("15h").await;
+        stage.rest().await;
+    })
+}
+
+/// A firm becomes a customer of the platform and subscribes; its card is declined, and half a day later somebody looks again.
+pub fn subscribed(stage: &Stage) -> BoxFuture<'_, ()> {
+    Box::pin(async move {
+        let world = &stage.world;
+        platform::prices(world).await;
+        platform::firms(world, &["acme"]).await;
+        let create = [
+            "platform",
+            "customer",
+            "create",
+            "acme",
+            "--reason",
+            "signed",
+            "--no-wait",
+        ];
+        world.json(&create).await;
+        stage.rest().await;
+        let customer = "select stripe_customer_id from platform_customers";
+        let customer = world.texts(customer).await.concat();
+        let card =
+            json!({ "id": "pm_of_acme", "customer": customer, "script": ["insufficient_funds", "..."] });
+        world.sim.tell("/payment_methods", card).await;
+        let pays = json!({ "payment_method": "pm_of_acme" });
+        world.sim.tell(&format!("/customers/{customer}/card"), pays).await;
+        let subscribe = [
+            "platform",
+            "subscribe",
+            "acme",
+            "PRO",
+            "--reason",
+            "signed",
+            "--no-wait",
+        ];
+        world.json(&subscribe).await;
+        stage.rest().await;
+        stage.advance("13h").await;
         stage.rest().await;
     })
 }

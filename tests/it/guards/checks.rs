@@ -6,7 +6,58 @@ use super::{
 };
 
 /// A check, and what to set (and where) to break it.
-const BROKEN_BY: [(&str, &str); 129] = [
+const BROKEN_BY: [(&str, &str); 156] = [
+    ("logins_name_check", "name = 'Loud'"),
+    ("logins_password_hash_check", "password_hash = 'plain'"),
+    ("logins_totp_secret_check", "totp_secret = 'x'"),
+    (
+        "an_operator_has_a_second_factor",
+        "firm_id = null, user_id = null, totp_secret = null",
+    ),
+    ("a_login_of_a_firm_is_a_user", "user_id = null"),
+    ("api_tokens_name_check", "name = ''"),
+    ("api_tokens_role_check", "role = 'x'"),
+    ("a_token_of_no_firm_is_an_operators", "firm_id = null"),
+    ("subscription_tiers_tier_check", "tier = ''"),
+    (
+        "subscription_tiers_monthly_cost_minor_check",
+        "monthly_cost_minor = -1",
+    ),
+    ("subscription_tiers_max_employees_check", "max_employees = 0"),
+    ("subscription_tiers_max_agents_check", "max_agents = 0"),
+    ("subscription_tiers_max_storage_gb_check", "max_storage_gb = 0"),
+    ("subscription_tiers_retention_days_check", "retention_days = 0"),
+    ("platform_customers_billing_email_check", "billing_email = 'x'"),
+    ("platform_subscriptions_card_last4_check", "card_last4 = '42'"),
+    ("platform_usage_metric_check", "metric = 'x'"),
+    ("platform_usage_used_check", "used = -1"),
+    ("platform_usage_reported_by_check", "reported_by = ''"),
+    (
+        "platform_requests_kind_check",
+        "kind = 'x' where kind = 'customer'",
+    ),
+    ("platform_requests_reason_check", "reason = ''"),
+    ("platform_requests_requested_by_check", "requested_by = ''"),
+    (
+        "platform_requests_state_check",
+        "state = 'x' where state = 'done'",
+    ),
+    (
+        "request_names_what_it_needs",
+        "tier = 'PRO' where kind = 'customer'",
+    ),
+    (
+        "platform_requests_check",
+        "finished_at = now() where state = 'requested'",
+    ),
+    (
+        "platform_requests_check1",
+        "failure_code = 'x' where state = 'done'",
+    ),
+    (
+        "stripe_routes_scope_of_kind",
+        "scope = 'platform_billing' where kind = 'customer'",
+    ),
     ("queue_pauses_queue_check", "queue = 'refunds'"),
     ("installation_singleton_check", "singleton = false"),
     ("recon_findings_check", "ours = null, stripe = null"),

@@ -14,6 +14,7 @@ pub const HOUSEKEEPING: &str = "insert into queue_pauses values ('events', now()
     insert into installation_changes (at, action, reason, changed_by, cause_id) values (now(), 'autopay.paused', 'x', 'x', 'x');
     insert into event_replays values (gen_random_uuid(), 'x', 'x', '{}', 1, now()) on conflict do nothing;
     insert into backfill_progress values ('x', now(), now()) on conflict do nothing;
+    insert into login_throttle values ('x', 1, now()) on conflict do nothing;
     insert into backfill_passes values ('x', gen_random_uuid(), gen_random_uuid(), now(), now(), null, null, now());";
 
 /// What has to be the case for a row that a guard looks at.
@@ -102,8 +103,9 @@ async fn copy(world: &World, table: &str, kept: &[String], lost: Option<&str>) -
     for row in &rows {
         let (name, kind): (String, String) = (row.get("name"), row.get("type"));
         // Kinds and methods are a few words: whatever else is new tells the rows apart. What is not there stays away.
-        let is_new =
-            row.get("is_unique") && !kept.contains(&name) && !["kind", "method"].contains(&name.as_str());
+        let is_new = row.get("is_unique")
+            && !kept.contains(&name)
+            && !["kind", "method", "metric"].contains(&name.as_str());
         values.push(if lost == Some(&name) {
             fresh(&kind).to_owned()
         } else if is_new {

@@ -6,7 +6,32 @@ use super::catalogue::Proof;
 const DRAFT: &str = "(select id from invoices where doc_state = 'draft' and firm_id = app.firm())";
 
 /// A function, what it raises (as in its source), and a statement that it refuses. `{draft}` is the id of a draft.
-const RAISED_BY: [(&str, &str, &str); 71] = [
+const RAISED_BY: [(&str, &str, &str); 76] = [
+    (
+        "platform_subscription_guard",
+        "a subscription is history and keeps its id",
+        "update platform_subscriptions set id = gen_random_uuid()",
+    ),
+    (
+        "platform_subscription_guard",
+        "a subscription that ended stays ended",
+        "{off}; update platform_subscriptions set stripe_status = 'canceled'; {on}; update platform_subscriptions set stripe_status = 'active'",
+    ),
+    (
+        "platform_invoice_guard",
+        "an invoice of the platform is history and keeps its id",
+        "update platform_invoices set stripe_invoice_id = 'in_x'",
+    ),
+    (
+        "platform_invoice_guard",
+        "an invoice of the platform that is % stays so",
+        "update platform_invoices set stripe_status = 'open' where stripe_status = 'paid'",
+    ),
+    (
+        "platform_request_guard",
+        "what was asked of Stripe is history",
+        "update platform_requests set kind = 'cancel'",
+    ),
     (
         "recon_run_guard",
         "a comparison is history",

@@ -1,6 +1,7 @@
 //! The Stripe API: one call in, one object or error out. Synchronous, under the lock, without any network.
 use serde_json::{Value, json};
 
+use super::billing::{self, catalogue, invoices, sessions, subscriptions};
 use super::error::ApiError;
 use super::objects::{self, Shape};
 use super::params::Params;
@@ -30,10 +31,14 @@ const EXPANDABLE: &[&str] = &[
     "balance_transaction",
     "charge",
     "customer",
+    "default_payment_method",
     "failure_balance_transaction",
+    "invoice_settings",
     "latest_charge",
+    "latest_invoice",
     "payment_intent",
     "payment_method",
+    "payments",
 ];
 
 /// Executes a call, then expands what it asked to expand.
@@ -46,6 +51,7 @@ pub fn execute(state: &mut State, call: &Call) -> Result<Value, ApiError> {
     {
         return Err(ApiError::invalid(format!("This property cannot be expanded ({path}).")).param("expand"));
     }
+    billing::renewal::tick(state);
     let mut object = route(state, call)?;
     for path in paths {
         expand(state, &mut object, path, call.shape);
@@ -60,6 +66,7 @@ fn route(state: &mut State, call: &Call) -> Result<Value, ApiError> {
         ("POST", ["customers"]) => customers::create(state, call),
         ("GET", ["customers"]) => customers::list(state, call),
         ("GET", ["customers", id]) => customers::retrieve(state, id),
+        ("POST", ["customers", id]) => billing::customers::update(state, call, id),
         ("GET", ["customers", id, "payment_methods"]) => payment_methods::list(state, call, Some(id)),
         ("GET", ["payment_methods"]) => payment_methods::list(state, call, None),
         ("GET", ["payment_methods", id]) => payment_methods::retrieve(state, id),
@@ -81,6 +88,20 @@ fn route(state: &mut State, call: &Call) -> Result<Value, ApiError> {
         ("GET", ["disputes", id]) => disputes::retrieve(state, call, id),
         ("GET", ["balance_transactions"]) => balance::list(state, call),
         ("GET", ["balance_transactions", id]) => balance::retrieve(state, id),
+        ("POST", ["products"]) => catalogue::create_product(state, call),
+        ("GET", ["products", id]) => catalogue::product(state, id),
+        ("POST", ["prices"]) => catalogue::create_price(state, call),
+        ("GET", ["prices"]) => catalogue::prices(state, call),
+        ("GET", ["prices", id]) => catalogue::price(state, id),
+        ("POST", ["subscriptions"]) => subscriptions::create(state, call),
+        ("GET", ["subscriptions"]) => subscriptions::list(state, call),
+        ("GET", ["subscriptions", id]) => subscriptions::retrieve(state, call, id),
+        ("POST", ["subscriptions", id]) => subscriptions::update(state, call, id),
+        ("DELETE", ["subscriptions", id]) => subscriptions::cancel(state, call, id),
+        ("GET", ["invoices"]) => invoices::list(state, call),
+        ("GET", ["invoices", id]) => invoices::retrieve(state, call, id),
+        ("POST", ["billing_portal", "sessions"]) => sessions::portal(state, call),
+        ("POST", ["checkout", "sessions"]) => sessions::checkout(state, call),
         ("GET", ["events"]) => events::list(state, call),
         ("GET", ["events", id]) => events::retrieve(state, call, id),
         ("GET", ["webhook_endpoints"]) => endpoints::list(state, call),
@@ -114,6 +135,14 @@ fn expand(state: &State, object: &mut Value, path: &str, shape: Shape) {
     let (field, rest) = path
         .split_once('.')
         .map_or((path, None), |(field, rest)| (field, Some(rest)));
+    // There only when it is asked for; the old shape has a field for the intent.
+    if field == "payments" && object["object"] == "invoice" {
+        if shape == Shape::New {
+            let id = object["id"].as_str().unwrap_or_default().to_owned();
+            object["payments"] = billing::objects::payments(state, &id);
+        }
+        return;
+    }
     let Some(target) = object.get_mut(field) else {
         // An intent in the old shape has its charges embedded.
         if field == "latest_charge"
@@ -149,6 +178,14 @@ fn lookup(state: &State, id: &str, shape: Shape) -> Option<Value> {
             .map(|row| objects::dispute(state, row, shape)),
         "txn" => state.balance.get(id).map(objects::balance_transaction),
         "cus" => state.customers.get(id).map(objects::customer),
+        "sub" => state
+            .subscriptions
+            .get(id)
+            .map(|row| billing::objects::subscription(state, row, shape)),
+        "in" => state
+            .invoices
+            .get(id)
+            .map(|row| billing::objects::invoice(state, row, shape)),
         "pm" => state.payment_methods.get(id).map(objects::payment_method),
         _ => None,
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::postgres::PgPoolOptions;
 
+use super::billing::renewal;
 use super::state::Sim;
 
 /// How often a followed database is asked; the product promises to follow it within a second.
@@ -87,7 +88,13 @@ pub async fn follow(sim: Arc<Sim>, url: String) {
             .await
         {
             Ok(offset_ms) => {
-                sim.lock().clock.set_offset_ms(offset_ms);
+                {
+                    let mut state = sim.lock();
+                    state.clock.set_offset_ms(offset_ms);
+                    // What has fallen due by then happens, whoever asks.
+                    renewal::tick(&mut state);
+                }
+                sim.wake.notify_waiters();
                 if !reachable {
                     tracing::info!("following the clock database again");
                 }

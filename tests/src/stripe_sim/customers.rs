@@ -28,6 +28,7 @@ pub fn create(state: &mut State, call: &Call) -> Result<Value, ApiError> {
         email: params.text("email").map(str::to_owned),
         name: params.text("name").map(str::to_owned),
         description: params.text("description").map(str::to_owned),
+        default_payment_method: None,
         metadata: params.metadata()?,
     });
     state.emit_customer("customer.created", &id);
@@ -70,6 +71,7 @@ pub fn add(state: &mut State, id: &str) {
         email: None,
         name: None,
         description: None,
+        default_payment_method: None,
         metadata: Default::default(),
     });
 }

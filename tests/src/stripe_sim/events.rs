@@ -242,7 +242,8 @@ impl State {
         }
     }
 
-    fn emit(&mut self, kind: &str, object: &Value, previous: Option<Value>) {
+    /// Something happened: one event of it, or two.
+    pub fn emit(&mut self, kind: &str, object: &Value, previous: Option<Value>) {
         // "In some cases, two separate Event objects are generated and sent": two ids, one change.
         let fate = self.dice.event(kind, object);
         let doubled = self.webhooks.settings.double || fate == Fate::Doubled;

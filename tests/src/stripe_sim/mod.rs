@@ -11,6 +11,7 @@
 mod answer;
 mod api;
 mod balance;
+mod billing;
 mod books;
 mod breakage;
 mod cards;

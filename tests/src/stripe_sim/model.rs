@@ -18,6 +18,8 @@ pub struct Customer {
     pub email: Option<String>,
     pub name: Option<String>,
     pub description: Option<String>,
+    /// What pays its invoices.
+    pub default_payment_method: Option<String>,
     pub metadata: Metadata,
 }
 

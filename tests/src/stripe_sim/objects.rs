@@ -59,7 +59,7 @@ pub fn customer(customer: &Customer) -> Value {
         json!({
             "balance": 0, "delinquent": false, "email": customer.email, "name": customer.name,
             "description": customer.description, "metadata": customer.metadata, "preferred_locales": [],
-            "invoice_settings": { "custom_fields": null, "default_payment_method": null, "footer": null },
+            "invoice_settings": { "custom_fields": null, "default_payment_method": customer.default_payment_method, "footer": null },
             "tax_exempt": "none",
         }),
     );

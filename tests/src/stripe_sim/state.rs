@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::billing::model::{Invoice, Price, Product, Session, Subscription};
 use super::cards::Cards;
 use super::chaos::Dice;
 use super::clock::Clock;
@@ -54,6 +55,11 @@ pub struct State {
     pub refunds: Table<Refund>,
     pub disputes: Table<Dispute>,
     pub balance: Table<BalanceTransaction>,
+    pub products: Table<Product>,
+    pub prices: Table<Price>,
+    pub subscriptions: Table<Subscription>,
+    pub invoices: Table<Invoice>,
+    pub sessions: Table<Session>,
     pub cards: Cards,
     /// The shape of API answers, where it does not follow from the version that a call asks for.
     pub answers: Option<Shape>,
@@ -82,6 +88,11 @@ impl State {
             refunds: Table::unbounded(),
             disputes: Table::unbounded(),
             balance: Table::unbounded(),
+            products: Table::unbounded(),
+            prices: Table::unbounded(),
+            subscriptions: Table::unbounded(),
+            invoices: Table::unbounded(),
+            sessions: Table::unbounded(),
             cards: Cards::default(),
             answers: None,
             idempotency: Idempotency::default(),

@@ -11,6 +11,8 @@ pub struct Binaries {
     pub quittance: PathBuf,
     /// The webhook door.
     pub ingress: PathBuf,
+    /// Pages and API.
+    pub portal: PathBuf,
     /// The simulator.
     pub stripe_sim: PathBuf,
 }
@@ -37,6 +39,7 @@ impl Binaries {
         Ok(Self {
             quittance: find("quittance")?,
             ingress: find("quittance-ingress")?,
+            portal: find("quittance-portal")?,
             stripe_sim: find("stripe-sim")?,
         })
     }

@@ -119,6 +119,17 @@ impl World {
         )
     }
 
+    /// `GET` on the portal's admin port: status and body.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn portal_admin(&self, path: &str) -> (u16, String) {
+        must(
+            "the admin port is silent",
+            get(self.portal_admin_port, path).await,
+        )
+    }
+
     /// `GET` on a worker's admin port: status and body.
     ///
     /// # Panics

@@ -11,6 +11,8 @@ pub struct WorldOptions {
     pub concurrency: u32,
     /// Whether the ingress is started at once.
     pub ingress: bool,
+    /// Whether the portal is started.
+    pub portal: bool,
     /// Another build of the ingress than the one beside the test.
     pub ingress_binary: Option<PathBuf>,
     /// Whether the programs reach Postgres through a gate that the story can close.
@@ -44,6 +46,7 @@ impl Default for WorldOptions {
             workers: 1,
             concurrency: 8,
             ingress: true,
+            portal: false,
             ingress_binary: None,
             postgres_gate: false,
             gates: false,

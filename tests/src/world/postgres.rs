@@ -31,6 +31,8 @@ pub enum Login {
     Ingress,
     /// Workers and operator commands.
     Worker,
+    /// `quittance-portal`.
+    Portal,
     /// Looks, changes nothing.
     Readonly,
     /// A person of the platform: looks under break-glass.
@@ -44,6 +46,7 @@ impl Login {
         Login::Owner,
         Login::Ingress,
         Login::Worker,
+        Login::Portal,
         Login::Readonly,
         Login::Operator,
         Login::Scaler,
@@ -56,6 +59,7 @@ impl Login {
             Login::Owner => "quittance_test_owner",
             Login::Ingress => "quittance_test_ingress",
             Login::Worker => "quittance_test_worker",
+            Login::Portal => "quittance_test_portal",
             Login::Readonly => "quittance_test_readonly",
             Login::Operator => "quittance_test_operator",
             Login::Scaler => "quittance_test_scaler",
@@ -221,6 +225,7 @@ impl Server {
         for (role, login) in [
             ("ingress", Login::Ingress),
             ("worker", Login::Worker),
+            ("portal", Login::Portal),
             ("readonly", Login::Readonly),
             ("operator", Login::Operator),
             ("scaler", Login::Scaler),

@@ -1,6 +1,6 @@
 //! The programs of a world: start, kill, freeze, stop, and wait until they are ready.
 
-use std::{process::Command, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -114,6 +114,34 @@ impl World {
         Ok(())
     }
 
+    pub(super) fn spawn_portal(&mut self) -> Result<()> {
+        let mut command = Command::new(&self.binaries.portal);
+        command
+            .env_clear()
+            .env("DATABASE_URL", self.database_url(Login::Portal))
+            .env("RUST_LOG", "info")
+            .env("PORTAL_ADDR", format!("127.0.0.1:{}", self.portal_port))
+            .env(
+                "PORTAL_ADMIN_ADDR",
+                format!("127.0.0.1:{}", self.portal_admin_port),
+            )
+            .envs(self.options.env.clone());
+        self.portal = Some(Program::spawn("portal", &mut command, &self.folder.0)?);
+        Ok(())
+    }
+
+    /// The portal's program.
+    #[must_use]
+    pub fn portal_binary(&self) -> &Path {
+        &self.binaries.portal
+    }
+
+    /// Where the portal answers.
+    #[must_use]
+    pub fn portal_base(&self) -> String {
+        format!("http://127.0.0.1:{}", self.portal_port)
+    }
+
     pub(super) fn spawn_worker(&mut self) -> Result<()> {
         let admin_port = free_port()?;
         let name = format!("worker-{}", self.workers.len());
@@ -185,7 +213,11 @@ impl World {
             .ingress
             .iter_mut()
             .map(|program| (program, self.ingress_admin_port));
-        for (program, port) in workers.chain(ingress).filter_map(|(p, port)| {
+        let portal = self
+            .portal
+            .iter_mut()
+            .map(|program| (program, self.portal_admin_port));
+        for (program, port) in workers.chain(ingress).chain(portal).filter_map(|(p, port)| {
             // A program that a story has ended or frozen stays in the list and is not waited for.
             p.is_awake().then_some((p, port))
         }) {

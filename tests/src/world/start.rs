@@ -36,6 +36,8 @@ pub struct World {
     pub workers: Vec<Program>,
     /// The ingress process.
     pub ingress: Option<Program>,
+    /// The portal process.
+    pub portal: Option<Program>,
     pub(super) options: WorldOptions,
     pub(super) binaries: Binaries,
     pub(super) database: Database,
@@ -43,6 +45,8 @@ pub struct World {
     pub(super) simulator: Program,
     pub(super) ingress_port: u16,
     pub(super) ingress_admin_port: u16,
+    pub(super) portal_port: u16,
+    pub(super) portal_admin_port: u16,
     pub(super) worker_admin_ports: Vec<u16>,
     pub(super) started_at: DateTime<Utc>,
     /// Last, so that it goes when nobody writes into it any more.
@@ -108,12 +112,15 @@ impl World {
             gates: None,
             workers: Vec::new(),
             ingress: None,
+            portal: None,
             binaries,
             database,
             postgres,
             simulator,
             ingress_port,
             ingress_admin_port: free_port()?,
+            portal_port: free_port()?,
+            portal_admin_port: free_port()?,
             worker_admin_ports: Vec::new(),
             started_at,
             options,
@@ -131,6 +138,9 @@ impl World {
         if world.options.ingress {
             world.spawn_ingress()?;
         }
+        if world.options.portal {
+            world.spawn_portal()?;
+        }
         for _ in 0..world.options.workers {
             world.spawn_worker()?;
         }
@@ -146,12 +156,14 @@ impl Drop for World {
             self.redis.show_log();
             self.ingress
                 .iter()
+                .chain(&self.portal)
                 .chain(&self.workers)
                 .for_each(Program::show_log);
         }
         // Programs first: a database in use is dropped by force, which would only fill their logs.
         self.workers.clear();
         self.ingress = None;
+        self.portal = None;
     }
 }
 

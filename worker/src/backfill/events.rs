@@ -11,7 +11,7 @@ use shared::{
 use super::{Found, Sink, by_stripes_clock, days};
 use crate::{
     context::Context,
-    events::HANDLED,
+    events::{HANDLED, OF_PLATFORM},
     queue::JobError,
     stripe::{List, Raw},
 };
@@ -49,9 +49,12 @@ pub async fn events(cx: &Context, sink: Sink<'_>, since: Option<DateTime<Utc>>) 
         let end = start + SLICE;
         // What is new may have any time: the last slice has no end.
         let is_last = end >= now;
-        let list = List::events().of_types(&HANDLED).created_from(start);
-        let list = if is_last { list } else { list.created_before(end) };
-        let newest = slice(cx, sink, list, &mut found).await?;
+        let mut newest = None;
+        for types in [&HANDLED[..], &OF_PLATFORM[..]] {
+            let list = List::events().of_types(types).created_from(start);
+            let list = if is_last { list } else { list.created_before(end) };
+            newest = newest.max(slice(cx, sink, list, &mut found).await?);
+        }
         let until = if is_last { newest.unwrap_or(start) } else { end };
         sink.note(&cx.db, ReadList::Events, (from, until), due_from)
             .await?;

@@ -3,33 +3,20 @@
 //! It holds from the commit on: whatever is decided later is not charged, and what was decided before does not leave any more
 //! once a second has passed. What Stripe has been asked to do by then is recorded like any other charge.
 
-use chrono::TimeDelta;
 use serde::Serialize;
-use serde_json::json;
 use shared::{
-    domain::alert::Topic,
+    actions::brakes as actions,
     store::{
-        self, Db, Tx, alerts,
+        self, Db, Tx,
         audit::{By, Cause},
         brakes::{self, Scope},
-        cycles,
-        jobs::{self, NewJob, Queue},
+        jobs,
     },
 };
 use uuid::Uuid;
 
 use super::{find::find_client, firms::chosen_firms, open_db, operator};
-use crate::{
-    jobs::process_recurring_charges::ProcessRecurringCharges,
-    output::{Exit, Failure, Format},
-    queue::TransactionalJob,
-};
-
-/// Cycles that one command makes due again; the sweep takes the rest.
-const MOST: i32 = 100_000;
-
-/// A charge that was being decided while the pause ended may have seen it still: it is found by another look this much later.
-const LATE_LOOK: TimeDelta = TimeDelta::seconds(5);
+use crate::output::{Exit, Failure, Format};
 
 /// Arguments of `pause`.
 #[derive(Debug, clap::Args)]
@@ -138,39 +125,20 @@ pub async fn resume(args: ResumeArgs, out: Format) -> Result<Exit, Failure> {
     let ResumeCommand::Autopay { of, reason } = args.command;
     let db = open_db().await?;
     let scope = scope(&db, &of).await?;
-    let run_id = Uuid::now_v7();
-    let (actor, cause) = (operator(), Cause::command(run_id));
+    let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
     let mut tx = begin(&db, scope).await?;
-    let now = tx.now();
     let by = By {
         actor: &actor,
         cause: &cause,
-        at: now,
+        at: tx.now(),
     };
-    let changed = brakes::resume(&mut tx, scope, &reason, &by).await?;
-    let released = match scope {
-        // A person has looked: what a limit stopped is decided anew, within the limits as they are now.
-        Scope::Firm(firm) => {
-            alerts::resolve(&mut tx, firm, now, &[Topic::TooManyCharges], actor.name()).await?;
-            Some(cycles::release_limited(&mut tx, firm, now, &cause).await?)
-        }
-        Scope::All | Scope::Client(..) => None,
-    };
-    let due = cycles::enqueue_due(&mut tx, scope.firm(), now, &run_id.to_string(), MOST).await?;
-    let sweep = NewJob::new(
-        Queue::Maintenance,
-        ProcessRecurringCharges::KIND,
-        format!("resume:{run_id}"),
-        json!({}),
-        now + LATE_LOOK,
-    );
-    jobs::enqueue(&mut tx, &sweep).await?;
+    let resumed = actions::resume(&mut tx, scope, &reason, &by).await?;
     jobs::nudge(&mut tx).await?;
     tx.commit().await?;
     let shown = Shown {
-        enqueued: Some(due.len()),
-        released,
-        ..of.shown(false, changed)
+        enqueued: Some(resumed.enqueued),
+        released: resumed.released,
+        ..of.shown(false, resumed.changed)
     };
     out.show(&shown, describe)?;
     Ok(Exit::Done)

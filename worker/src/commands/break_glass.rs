@@ -1,14 +1,13 @@
 //! `quittance break-glass`: lets a person of the platform look into one firm, for a reason and a time, on the record (R092).
 
 use chrono::TimeDelta;
-use serde_json::{Value, json};
 use shared::{
+    actions::break_glass as actions,
     ids::FirmId,
     store::{
-        self, Db, Tx,
-        audit::{self, By, Cause},
-        break_glass::{self, EXPIRE, Filter, NewSession, SUBJECT, Session},
-        jobs::{self, NewJob, Queue},
+        self, Db,
+        audit::{By, Cause},
+        break_glass::{self, Filter, Session},
     },
 };
 use uuid::Uuid;
@@ -20,9 +19,6 @@ use super::{
     open_db, operator,
 };
 use crate::output::{Exit, Failure, Format, Page, table};
-
-/// Longer needs another session, with another reason. The schema says the same.
-const LONGEST: TimeDelta = TimeDelta::hours(24);
 
 /// Sessions listed of each firm: a person opens each, so there are few.
 const MOST: i64 = 1000;
@@ -128,91 +124,46 @@ async fn open(
     expires_in: TimeDelta,
     by: Option<String>,
 ) -> Result<Session, Failure> {
-    if expires_in > LONGEST {
-        return Err(Failure::refused(
-            "too_long",
-            "a break-glass session lasts a day at most: open another one tomorrow, if it is still needed",
-        ));
-    }
     let firm = firm_named(db, firm).await?;
     let me = me();
-    let operator = by.as_deref().unwrap_or(&me);
+    let person = by.as_deref().unwrap_or(&me);
+    let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
     let mut tx = db.firm(firm).await?;
-    let new = NewSession {
-        id: Uuid::now_v7(),
-        operator,
-        reason,
-        opened_by: &me,
-        opened_at: tx.now(),
-        expires_at: tx.now() + expires_in,
+    let by = By {
+        actor: &actor,
+        cause: &cause,
+        at: tx.now(),
     };
-    break_glass::open(&mut tx, firm, &new).await?;
-    let meta = json!({"operator": operator, "expires_at": new.expires_at});
-    record(&mut tx, firm, "break_glass.activated", new.id, meta).await?;
-    let expiry = NewJob::new(
-        Queue::Maintenance,
-        EXPIRE,
-        new.id.to_string(),
-        json!({"session_id": new.id}),
-        new.expires_at,
-    )
-    .firm(firm);
-    jobs::enqueue(&mut tx, &expiry).await?;
-    let session = locked(&mut tx, firm, new.id).await?;
+    let session = actions::open(&mut tx, firm, (person, &me, reason), expires_in, &by).await?;
     tx.commit().await?;
     Ok(session)
 }
 
 async fn revoke(db: &Db, id: Uuid, reason: &str) -> Result<Session, Failure> {
     let firm = firm_of(db, id).await?;
+    let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
     let mut tx = db.firm(firm).await?;
-    let session = locked(&mut tx, firm, id).await?;
-    if session.state != "open" {
-        return Err(Failure::refused(
-            "session_over",
-            format!(
-                "the session is {} already: there is nothing to revoke",
-                session.state
-            ),
-        ));
-    }
-    let now = tx.now();
-    break_glass::revoke(&mut tx, firm, id, (&me(), reason), now).await?;
-    let meta = json!({"operator": session.operator, "accesses": session.accesses});
-    record(&mut tx, firm, "break_glass.revoked", id, meta).await?;
-    let session = locked(&mut tx, firm, id).await?;
+    let by = By {
+        actor: &actor,
+        cause: &cause,
+        at: tx.now(),
+    };
+    let session = actions::revoke(&mut tx, firm, id, (&me(), reason), &by).await?;
     tx.commit().await?;
     Ok(session)
 }
 
-async fn review(db: &Db, id: Uuid, note: &str, by: Option<String>) -> Result<Session, Failure> {
+async fn review(db: &Db, id: Uuid, note: &str, reviewer: Option<String>) -> Result<Session, Failure> {
     let firm = firm_of(db, id).await?;
-    let reviewer = by.unwrap_or_else(me);
+    let reviewer = reviewer.unwrap_or_else(me);
+    let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
     let mut tx = db.firm(firm).await?;
-    let session = locked(&mut tx, firm, id).await?;
-    if session.state == "open" {
-        return Err(Failure::refused(
-            "session_open",
-            "the session is open: it is reviewed when it is over",
-        ));
-    }
-    if let Some(earlier) = &session.reviewed_by {
-        return Err(Failure::refused(
-            "reviewed",
-            format!("{earlier} has reviewed this session already"),
-        ));
-    }
-    if [&session.operator, &session.opened_by].contains(&&reviewer) {
-        return Err(Failure::refused(
-            "own_session",
-            "a session is reviewed by somebody else than who opened or used it",
-        ));
-    }
-    let now = tx.now();
-    break_glass::review(&mut tx, firm, id, (&reviewer, note), now).await?;
-    let meta = json!({"operator": session.operator, "reviewed_by": reviewer});
-    record(&mut tx, firm, "break_glass.reviewed", id, meta).await?;
-    let session = locked(&mut tx, firm, id).await?;
+    let by = By {
+        actor: &actor,
+        cause: &cause,
+        at: tx.now(),
+    };
+    let session = actions::review(&mut tx, firm, id, (&reviewer, note), &by).await?;
     tx.commit().await?;
     Ok(session)
 }
@@ -221,22 +172,6 @@ async fn firm_of(db: &Db, id: Uuid) -> Result<FirmId, Failure> {
     let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
     let firm = break_glass::firm_of(&mut conn, id).await?;
     firm.ok_or_else(|| Failure::not_found(format!("there is no break-glass session {id}")))
-}
-
-async fn locked(tx: &mut Tx, firm: FirmId, id: Uuid) -> Result<Session, Failure> {
-    let session = break_glass::lock(tx, firm, id).await?;
-    session.ok_or_else(|| Failure::not_found(format!("there is no break-glass session {id}")))
-}
-
-async fn record(tx: &mut Tx, firm: FirmId, action: &str, id: Uuid, meta: Value) -> Result<(), Failure> {
-    let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
-    let by = By {
-        actor: &actor,
-        cause: &cause,
-        at: tx.now(),
-    };
-    let entry = by.entry(action, SUBJECT, id, meta);
-    Ok(audit::record(tx, firm, by.at, &entry).await?)
 }
 
 async fn list(db: &Db, firm: Option<&str>, unreviewed: bool, out: Format) -> Result<Exit, Failure> {

@@ -4,21 +4,20 @@ use chrono::NaiveDate;
 use serde::Serialize;
 use serde_json::json;
 use shared::{
+    actions::{credits as actions, people::Acting},
     currency::Currency,
-    domain::credit::{Asked, Giving, Source},
+    domain::credit::Source,
     ids::CreditLotId,
-    money::Money,
     store::{
         Db,
         audit::{By, Cause},
-        credits::{self, Balance, LotRow, NewLot},
+        credits::{self, Balance, LotRow},
         jobs,
     },
 };
 use uuid::Uuid;
 
 use super::{
-    acting::Acting,
     find::{find_client, find_invoice},
     invoice_text::amount,
     list_args::ListArgs,
@@ -113,18 +112,6 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// What was given.
-#[derive(Debug, Serialize)]
-struct Issued {
-    lot: CreditLotId,
-    client: String,
-    source: Source,
-    amount_minor: i64,
-    currency: Currency,
-    expires_on: Option<NaiveDate>,
-    balances: Vec<Balance>,
-}
-
 async fn issue(db: &Db, order: &Issue, out: Format) -> Result<(), Failure> {
     let (firm, client) = find_client(db, &order.client).await?;
     let source: Source = order.source.parse().map_err(|e| Failure::usage(format!("{e}")))?;
@@ -136,46 +123,22 @@ async fn issue(db: &Db, order: &Issue, out: Format) -> Result<(), Failure> {
         Some(name) => Some(Acting::find(&mut tx, firm, name).await?),
         None => None,
     };
-    let (name, usual) = credits::client_and_currency(&mut tx, firm, client).await?;
-    let currency = order.currency.unwrap_or(usual);
-    let amount = Money::parse_positive_decimal(&order.amount, currency)
-        .map_err(|e| Failure::usage(format!("--amount: {e}")))?;
-    let giving = Giving {
-        source,
-        reason: order.reason.text(),
-        by: giver.person(),
-        approved_by: approver.as_ref().map(Acting::person),
-        expires_on: order.expires_on,
-        today: credits::today(&mut tx, firm).await?,
-    };
-    giving
-        .decide()
-        .map_err(|why| Failure::refused(why.code(), why.to_string()))?;
     let by = By {
         actor: &giver.actor(),
         cause: &cause,
         at: tx.now(),
     };
-    let new = NewLot {
+    let wanted = actions::Order {
         client,
-        amount,
-        source,
+        amount: &order.amount,
+        currency: order.currency,
         reason: order.reason.text(),
-        issued_by: Some(giver.name()),
-        approved_by: approver.as_ref().map(Acting::name),
-        refund: None,
-        expires_on: order.expires_on,
-    };
-    let lot = credits::issue(&mut tx, firm, &new, &by).await?;
-    let issued = Issued {
-        lot,
-        client: name,
         source,
-        amount_minor: amount.minor(),
-        currency,
+        giver: &giver,
+        approver: approver.as_ref(),
         expires_on: order.expires_on,
-        balances: credits::balances(&mut tx, firm, client).await?,
     };
+    let (issued, amount) = actions::issue(&mut tx, firm, &wanted, &by).await?;
     tx.commit().await?;
     out.show(&issued, |issued| {
         let until = issued
@@ -193,24 +156,12 @@ async fn apply(db: &Db, invoice: &str, amount: Option<&str>, out: Format) -> Res
     let (firm, id) = find_invoice(db, invoice).await?;
     let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
     let mut tx = db.firm(firm).await?;
-    let bill = credits::lock_bill(&mut tx, firm, id)
-        .await?
-        .ok_or_else(|| Failure::not_found(format!("there is no invoice {invoice:?}")))?;
-    let asked = match amount {
-        Some(text) => Asked::Exactly(
-            Money::parse_positive_decimal(text, bill.open.currency())
-                .map_err(|e| Failure::usage(format!("--amount: {e}")))?,
-        ),
-        None => Asked::All,
-    };
     let by = By {
         actor: &actor,
         cause: &cause,
         at: tx.now(),
     };
-    let applied = credits::apply(&mut tx, firm, &bill, asked, &by)
-        .await?
-        .map_err(|why| Failure::refused(why.code(), why.to_string()))?;
+    let applied = actions::apply(&mut tx, firm, id, amount, &by).await?;
     jobs::nudge(&mut tx).await?;
     tx.commit().await?;
     let uses: Vec<_> = applied

@@ -189,7 +189,7 @@ async fn resolve(db: &Db, order: &Resolve) -> Result<Resolved, Failure> {
     tx.commit().await?;
     let billed = match decided {
         Decided::Refused(reason) => {
-            let message = format!("{} {}", order.id, refusal(reason));
+            let message = format!("{} {}", order.id, disputes::refusal(reason));
             return Err(Failure::refused(reason, message));
         }
         Decided::Done(billed) => billed,
@@ -216,15 +216,4 @@ async fn shown(db: &Db, firm: FirmId, dispute: Uuid) -> Result<String, Failure> 
     let mut tx = db.firm(firm).await?;
     let view = disputes::show(&mut tx, firm, dispute).await?;
     Ok(view.map_or_else(|| dispute.to_string(), |view| view.row.id))
-}
-
-/// Why a dispute is not decided like this, as the rest of a sentence that begins with its id.
-fn refusal(reason: &str) -> &'static str {
-    match reason {
-        "dispute_open" => "is open: the bank has not decided yet",
-        "dispute_not_lost" => "was not lost: there is nothing to decide",
-        "already_decided" => "was decided before: `quittance dispute show` says how",
-        "nothing_taken" => "took no money that the client could owe again: write it off",
-        _ => "cannot be decided like this",
-    }
 }

@@ -52,6 +52,13 @@ const RECOMMENDED_EVENTS: &[&str] = &[
     "payment_intent.canceled",
     "payment_intent.requires_action",
     "payment_method.automatically_updated",
+    "customer.subscription.created",
+    "customer.subscription.updated",
+    "customer.subscription.deleted",
+    "invoice.finalized",
+    "invoice.paid",
+    "invoice.voided",
+    "invoice.marked_uncollectible",
 ];
 /// A queue whose oldest due job waits longer has no worker that serves it, or too few.
 const OLDEST_DUE_SECS: i64 = 300;

@@ -4,22 +4,17 @@
 
 use chrono::{DateTime, Utc};
 use shared::{
-    domain::explain::{self, Answer, AskedPeriod, to_text},
-    ids::{AlertId, AttemptId, ClientId, EngagementId, FirmId, InvoiceId, JobId},
-    store::{
-        self, Db,
-        explain::{self as rows, Thing},
-        resolve,
-    },
+    actions::explain::{self as actions, Whose},
+    domain::explain::{self, Answer, AskedPeriod, InvoiceFacts, to_text},
+    store::Db,
 };
-use uuid::Uuid;
 
 use super::{
     clock::parse_time,
     find::{find_engagement, find_invoice},
     glass, open_db,
 };
-use crate::output::{Detail, Exit, Failure, Format};
+use crate::output::{Exit, Failure, Format};
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
@@ -108,7 +103,7 @@ pub async fn why_not(args: WhyNotArgs, out: Format) -> Result<Exit, Failure> {
     let db = open_db().await?;
     match args.command {
         WhyNotCommand::Charge { invoice, how } => {
-            let (_, facts) = invoice_facts(&db, &invoice).await?;
+            let facts = invoice_facts(&db, &invoice).await?;
             let answer = explain::why_not_charge(&facts, how.as_of(&db).await?);
             how.show(&answer, out)
         }
@@ -119,21 +114,10 @@ pub async fn why_not(args: WhyNotArgs, out: Format) -> Result<Exit, Failure> {
         } => {
             let as_of = how.as_of(&db).await?;
             let (firm, id) = find_engagement(&db, &engagement).await?;
-            let facts = engagement_facts(&db, firm, id, as_of).await?;
+            let facts = actions::engagement_facts(&db, firm, id, as_of).await?;
             how.show(&explain::why_not_invoice(&facts, period, as_of), out)
         }
     }
-}
-
-async fn engagement_facts(
-    db: &Db,
-    firm: FirmId,
-    id: EngagementId,
-    as_of: DateTime<Utc>,
-) -> Result<explain::BillingFacts, Failure> {
-    let mut tx = db.firm(firm).await?;
-    let facts = rows::engagement(&mut tx, firm, id, as_of).await?;
-    facts.ok_or_else(|| Failure::not_found(format!("there is no engagement {id}")))
 }
 
 /// Runs `next`.
@@ -142,7 +126,7 @@ async fn engagement_facts(
 /// When there is no such invoice, or the database is away.
 pub async fn next(args: NextArgs, out: Format) -> Result<Exit, Failure> {
     let db = open_db().await?;
-    let (_, facts) = invoice_facts(&db, &args.invoice).await?;
+    let facts = invoice_facts(&db, &args.invoice).await?;
     let answer = explain::next(&facts, args.how.as_of(&db).await?);
     args.how.show(&answer, out)
 }
@@ -160,167 +144,14 @@ pub async fn explain(args: ExplainArgs, out: Format) -> Result<Exit, Failure> {
 
 /// Finds what an id means, and answers.
 async fn answer(db: &Db, id: &str, as_of: DateTime<Utc>) -> Result<Answer, Failure> {
-    let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
-    if let Some((mut facts, firm)) = rows::event(&mut conn, id).await? {
-        drop(conn);
-        if let Some(firm) = firm {
-            glass::touch(db, &[firm]).await?;
-            let mut tx = db.firm(firm).await?;
-            facts.effects = rows::effects_of(&mut tx, firm, id).await?;
-        }
-        return Ok(explain::event(&facts));
-    }
-    let found = rows::things(&mut conn, id).await?;
-    if let (true, Ok(job)) = (found.is_empty(), id.parse::<Uuid>())
-        && let Some((facts, firm)) = rows::job(&mut conn, JobId(job)).await?
-    {
-        drop(conn);
-        let effects = match firm {
-            Some(firm) => {
-                glass::touch(db, &[firm]).await?;
-                rows::effects_of(&mut *db.firm(firm).await?, firm, id).await?
-            }
-            None => Vec::new(),
-        };
-        return Ok(explain::job(&facts, &effects));
-    }
-    drop(conn);
-    of_found(db, id, one(id, found)?, as_of).await
+    let mut tx = db.plain().await?;
+    let meant = actions::find(&mut tx, id, Whose::Anybodys).await?;
+    drop(tx);
+    glass::touch(db, meant.firm().as_slice()).await?;
+    Ok(actions::answer(db, id, meant, as_of).await?)
 }
 
-/// The one thing that an id means.
-fn one(id: &str, mut found: Vec<Thing>) -> Result<Thing, Failure> {
-    if found.len() > 1 {
-        let details = found
-            .iter()
-            .map(|row| Detail {
-                path: row.kind.clone(),
-                message: row.id.to_string(),
-            })
-            .collect();
-        return Err(
-            Failure::new("ambiguous", format!("{id:?} means several things: use a UUID"))
-                .with_details(details),
-        );
-    }
-    found
-        .pop()
-        .ok_or_else(|| Failure::not_found(format!("there is nothing {id:?} that could be explained")))
-}
-
-async fn of_found(db: &Db, id: &str, found: Thing, as_of: DateTime<Utc>) -> Result<Answer, Failure> {
-    let gone = || Failure::not_found(format!("there is nothing {id:?} that could be explained"));
-    if let Some(firm) = found.firm {
-        glass::touch(db, &[firm]).await?;
-    }
-    if found.kind == "alert" {
-        let mut tx = match found.firm {
-            Some(firm) => db.firm(firm).await?,
-            None => db.plain().await?,
-        };
-        let alert = rows::alert(&mut tx, found.firm, AlertId(found.id)).await?;
-        return Ok(explain::alert(&alert.ok_or_else(gone)?));
-    }
-    let firm = found.firm.ok_or_else(gone)?;
-    let mut tx = db.firm(firm).await?;
-    let invoice = match found.kind.as_str() {
-        "client" | "customer" => {
-            let client = rows::client(&mut tx, firm, ClientId(found.id)).await?;
-            return Ok(explain::client(&client.ok_or_else(gone)?, as_of));
-        }
-        "payment_method" => {
-            let client = rows::client_of_card(&mut tx, firm, found.id)
-                .await?
-                .ok_or_else(gone)?;
-            let client = rows::client(&mut tx, firm, client).await?;
-            return Ok(explain::client(&client.ok_or_else(gone)?, as_of));
-        }
-        "user" => {
-            let user = rows::user(&mut tx, firm, found.id).await?;
-            return Ok(explain::user(&user.ok_or_else(gone)?));
-        }
-        "engagement" => {
-            drop(tx);
-            let facts = engagement_facts(db, firm, EngagementId(found.id), as_of).await?;
-            return Ok(explain::engagement(&facts, as_of));
-        }
-        "journal" => {
-            let journal = rows::journal(&mut tx, firm, found.id).await?;
-            return Ok(explain::journal(&journal.ok_or_else(gone)?));
-        }
-        "credit_lot" => {
-            let lot = rows::credit_lot(&mut tx, firm, found.id).await?;
-            return Ok(explain::credit_lot(&lot.ok_or_else(gone)?));
-        }
-        "time_entry" => {
-            let entry = rows::time_entry(&mut tx, firm, found.id).await?;
-            return Ok(explain::time_entry(&entry.ok_or_else(gone)?));
-        }
-        "invoice" => Some(InvoiceId(found.id)),
-        "attempt" | "cycle" => rows::invoice_of_attempt(&mut tx, firm, AttemptId(found.id)).await?,
-        "payment_intent" | "charge" | "payment" | "refund" | "dispute" => {
-            resolve::invoice_of(&mut tx, firm, id).await?
-        }
-        other => {
-            let message = format!(
-                "a {} is not explained: ask about one of its clients or invoices",
-                other.replace('_', " ")
-            );
-            return Err(Failure::usage(message));
-        }
-    };
-    let facts = rows::invoice(&mut tx, firm, invoice.ok_or_else(gone)?)
-        .await?
-        .ok_or_else(gone)?;
-    Ok(of_invoice(&facts, id, &found, as_of))
-}
-
-/// The thing itself where the invoice has it; else all of the invoice, which is then the best answer.
-fn of_invoice(facts: &explain::InvoiceFacts, id: &str, found: &Thing, as_of: DateTime<Utc>) -> Answer {
-    let uuid = found.id.to_string();
-    let part = match found.kind.as_str() {
-        "attempt" => facts
-            .attempts
-            .iter()
-            .find(|a| a.id == uuid)
-            .map(|a| explain::attempt(facts, a)),
-        "payment_intent" => Some(explain::intent(facts, id)),
-        "charge" => {
-            let paid = facts
-                .payments
-                .iter()
-                .find(|p| p.reference == id)
-                .map(|p| explain::payment(facts, p));
-            paid.or_else(|| {
-                let tried = facts.attempts.iter().find(|a| a.charge.as_deref() == Some(id));
-                tried.map(|a| explain::attempt(facts, a))
-            })
-        }
-        "payment" => {
-            let paid = facts.payments.iter().find(|p| p.id == uuid);
-            paid.map(|p| explain::payment(facts, p))
-        }
-        "refund" => {
-            let refund = facts
-                .refunds
-                .iter()
-                .find(|r| r.id == uuid || r.stripe_id.as_deref() == Some(id));
-            refund.map(|r| explain::refund(facts, r))
-        }
-        "dispute" => facts
-            .disputes
-            .iter()
-            .find(|d| d.id == id || d.uuid == uuid)
-            .map(|d| explain::dispute(facts, d)),
-        _ => None,
-    };
-    part.unwrap_or_else(|| explain::invoice(facts, as_of))
-}
-
-async fn invoice_facts(db: &Db, reference: &str) -> Result<(FirmId, explain::InvoiceFacts), Failure> {
+async fn invoice_facts(db: &Db, reference: &str) -> Result<InvoiceFacts, Failure> {
     let (firm, invoice) = find_invoice(db, reference).await?;
-    let mut tx = db.firm(firm).await?;
-    let facts = rows::invoice(&mut tx, firm, invoice).await?;
-    let facts = facts.ok_or_else(|| Failure::not_found(format!("there is no invoice {reference:?}")))?;
-    Ok((firm, facts))
+    Ok(actions::invoice_facts(db, firm, invoice).await?)
 }

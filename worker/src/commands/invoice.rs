@@ -159,11 +159,11 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
         Command::Issue { id } => out.show(&invoice_make::issue(&db, &id).await?, describe_made)?,
         Command::Discard { id, reason } => out.show(
             &invoice_make::discard(&db, &id, &reason).await?,
-            invoice_make::Discarded::describe,
+            invoice_make::describe_discarded,
         )?,
         Command::Reissue { id, reason } => out.show(
             &invoice_make::reissue(&db, &id, &reason).await?,
-            invoice_make::Reissued::describe,
+            invoice_make::describe_reissued,
         )?,
         Command::Report(args) => {
             out.show(

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use shared::{
+    actions::invoices::end_refusal,
     domain::document::{DocState, VoidDecision, WriteOffDecision},
     ids::{FirmId, InvoiceId},
     store::{
@@ -109,7 +110,10 @@ impl<'a> Run<'a> {
 
     async fn refused(&self, reason: &'static str) -> Result<Failure, Failure> {
         let label = self.standing().await?.label;
-        Ok(Failure::refused(reason, format!("{label} {}", sentence(reason))))
+        Ok(Failure::refused(
+            reason,
+            format!("{label} {}", end_refusal(reason)),
+        ))
     }
 
     async fn show(&self, out: Format) -> Result<Exit, Failure> {
@@ -195,30 +199,5 @@ pub async fn write_off(db: &Db, args: Args, out: Format) -> Result<Exit, Failure
                 }
             }
         }
-    }
-}
-
-/// Why an invoice cannot end like this, and what to do instead, as the rest of a sentence that begins with its number.
-fn sentence(reason: &str) -> &'static str {
-    match reason {
-        "never_issued" => "is a draft and owes nothing: `quittance invoice discard` gives it up",
-        "already_void" => "is void already",
-        "already_written_off" => "is written off already",
-        "written_off" => "is written off: it is owed no more, and is not voided",
-        "void_requested" => "is being voided: wait for that to end",
-        "paid" => "was paid, even if in part: refund it instead (`quittance invoice refund`)",
-        "money_arrived" => {
-            "was paid while its charge was being given up: the payment is recorded; refund it instead (`quittance invoice refund`)"
-        }
-        "open_chargeback" => {
-            "has an open chargeback: wait for the bank's decision (`quittance dispute list`)"
-        }
-        "rebills_dispute" => {
-            "bills what a lost dispute took: write it off instead (`quittance invoice write-off`)"
-        }
-        "nothing_open" => {
-            "has nothing open: what a lost dispute took is given up by `quittance dispute resolve --write-off`"
-        }
-        _ => "cannot end like this",
     }
 }

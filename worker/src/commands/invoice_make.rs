@@ -5,20 +5,23 @@
 
 use chrono::NaiveDate;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use shared::{
+    actions::{
+        invoices::{self, Discarded, Reissued, may_invoice, note, show},
+        people::Acting,
+    },
     currency::Currency,
     domain::{generate::EngagementStatus, import::LineKind},
-    ids::{ClientId, FirmId, InvoiceId},
+    ids::{FirmId, InvoiceId},
     money::Money,
     store::{
         Db, Tx,
-        audit::{self, By, Cause},
+        audit::{By, Cause},
         billable_time::{self, Waiting, Window},
-        generation::{self, FirmContext},
-        invoice_basis::{self, ClientTerms, EngagementTerms},
-        invoice_release::{self, Release},
-        invoices_read::{self, InvoiceView},
+        generation::FirmContext,
+        invoice_basis::{self, EngagementTerms},
+        invoices_read::InvoiceView,
         issuing::{self, Basis, Draft, DraftLine, Source},
         jobs,
     },
@@ -26,7 +29,6 @@ use shared::{
 use uuid::Uuid;
 
 use super::{
-    acting::Acting,
     find::{find_client, find_engagement, find_invoice},
     operator,
     reason::{Reason, said},
@@ -285,24 +287,6 @@ async fn on_override(db: &Db, order: &Create, reference: &str) -> Result<Made, F
     make(tx, &context, order, draft, Some((&acting, reason))).await
 }
 
-/// The switches that stop generation stop people too.
-async fn may_invoice(tx: &mut Tx, firm: FirmId, client: &ClientTerms) -> Result<FirmContext, Failure> {
-    let context = generation::firm_context(tx, firm).await?;
-    if context.paused {
-        return Err(Failure::refused(
-            "invoicing_paused",
-            format!("invoicing is paused for firm {}", context.label),
-        ));
-    }
-    if client.parked {
-        return Err(Failure::refused(
-            "client_parked",
-            format!("client {} is parked until a person has looked", client.label),
-        ));
-    }
-    Ok(context)
-}
-
 async fn make(
     mut tx: Tx,
     context: &FirmContext,
@@ -356,59 +340,21 @@ async fn make(
     })
 }
 
-async fn note(
-    tx: &mut Tx,
-    firm: FirmId,
-    invoice: InvoiceId,
-    action: &str,
-    meta: Value,
-    by: &By<'_>,
-) -> Result<(), Failure> {
-    Ok(audit::record(tx, firm, by.at, &by.entry(action, "invoice", invoice.0, meta)).await?)
-}
-
-async fn show(tx: &mut Tx, firm: FirmId, id: InvoiceId) -> Result<InvoiceView, Failure> {
-    let view = invoices_read::show(tx, firm, id).await?;
-    view.ok_or_else(|| Failure::not_found(format!("there is no invoice {id}")))
-}
-
-/// An invoice under lock, with who pays it.
-async fn lock(tx: &mut Tx, firm: FirmId, id: InvoiceId) -> Result<(String, ClientId), Failure> {
-    let found = invoice_basis::lock_invoice(tx, firm, id).await?;
-    found.ok_or_else(|| Failure::not_found(format!("there is no invoice {id}")))
-}
-
-fn check_draft(doc_state: &str) -> Result<(), Failure> {
-    if doc_state == "draft" {
-        return Ok(());
-    }
-    Err(Failure::refused(
-        "no_draft",
-        format!("the invoice is no draft: it is {doc_state}"),
-    ))
-}
-
 /// Issues a draft.
 ///
 /// # Errors
 /// When there is no such invoice, it is no draft, invoicing is stopped, or the database is away.
 pub async fn issue(db: &Db, reference: &str) -> Result<Made, Failure> {
     let (firm, id) = find_invoice(db, reference).await?;
-    let mut tx = db.firm(firm).await?;
-    let (doc_state, client) = lock(&mut tx, firm, id).await?;
-    check_draft(&doc_state)?;
-    let terms = invoice_basis::client(&mut tx, firm, client).await?;
-    let terms = terms.ok_or_else(|| Failure::not_found("the invoice's client is gone"))?;
-    let context = may_invoice(&mut tx, firm, &terms).await?;
     let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
+    let mut tx = db.firm(firm).await?;
     let by = By {
         actor: &actor,
         cause: &cause,
         at: tx.now(),
     };
-    issuing::issue(&mut tx, &context, &[id], &by).await?;
+    let invoice = invoices::issue(&mut tx, firm, id, &by).await?;
     jobs::nudge(&mut tx).await?;
-    let invoice = show(&mut tx, firm, id).await?;
     tx.commit().await?;
     Ok(Made {
         dry_run: false,
@@ -417,53 +363,22 @@ pub async fn issue(db: &Db, reference: &str) -> Result<Made, Failure> {
     })
 }
 
-/// What became of a draft that was given up, or of a period.
-#[derive(Debug, Serialize)]
-pub struct Discarded {
-    id: InvoiceId,
-    discarded: bool,
-}
-
 /// Gives a draft up: it is gone, and its time is free.
 ///
 /// # Errors
 /// When there is no such invoice, it is no draft, or the database is away.
 pub async fn discard(db: &Db, reference: &str, reason: &Reason) -> Result<Discarded, Failure> {
     let (firm, id) = find_invoice(db, reference).await?;
-    let mut tx = db.firm(firm).await?;
-    let (doc_state, _) = lock(&mut tx, firm, id).await?;
-    check_draft(&doc_state)?;
     let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
+    let mut tx = db.firm(firm).await?;
     let by = By {
         actor: &actor,
         cause: &cause,
         at: tx.now(),
     };
-    invoice_release::discard(&mut tx, firm, id).await?;
-    note(
-        &mut tx,
-        firm,
-        id,
-        "invoice.discarded",
-        json!({ "reason": reason.text() }),
-        &by,
-    )
-    .await?;
+    let discarded = invoices::discard(&mut tx, firm, id, reason.text(), &by).await?;
     tx.commit().await?;
-    Ok(Discarded { id, discarded: true })
-}
-
-/// The period of an invoice that is void, free to be billed again.
-#[derive(Debug, Serialize)]
-pub struct Reissued {
-    /// The invoice that billed it.
-    pub invoice: String,
-    /// The engagement.
-    pub engagement: String,
-    /// First day.
-    pub period_start: NaiveDate,
-    /// First day after it.
-    pub period_end: NaiveDate,
+    Ok(discarded)
 }
 
 /// Gives the period of a void invoice free: generation bills it again.
@@ -472,66 +387,30 @@ pub struct Reissued {
 /// When there is no such invoice, it is not void or bills no period, or the database is away.
 pub async fn reissue(db: &Db, reference: &str, reason: &Reason) -> Result<Reissued, Failure> {
     let (firm, id) = find_invoice(db, reference).await?;
-    let mut tx = db.firm(firm).await?;
-    let (doc_state, _) = lock(&mut tx, firm, id).await?;
     let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
+    let mut tx = db.firm(firm).await?;
     let by = By {
         actor: &actor,
         cause: &cause,
         at: tx.now(),
     };
-    let billed = invoice_release::period_of(&mut tx, firm, id).await?;
-    let Some(Release {
-        invoice,
-        engagement,
-        period_start,
-        period_end,
-        released,
-    }) = billed
-    else {
-        return Err(Failure::refused(
-            "no_period",
-            "the invoice bills no period of an engagement, so there is none to bill again: create another invoice",
-        ));
-    };
-    if doc_state != "void" {
-        return Err(Failure::refused(
-            "not_void",
-            format!("the invoice is {doc_state}: its period is billed until the invoice is void"),
-        ));
-    }
-    if released {
-        return Err(Failure::refused(
-            "already_released",
-            format!("the period {period_start} until {period_end} was given free already"),
-        ));
-    }
-    invoice_release::release_period(&mut tx, firm, id, reason.text(), &by).await?;
+    let reissued = invoices::reissue(&mut tx, firm, id, reason.text(), &by).await?;
     tx.commit().await?;
-    Ok(Reissued {
-        invoice,
-        engagement,
-        period_start,
-        period_end,
-    })
+    Ok(reissued)
 }
 
-impl Discarded {
-    /// For a person.
-    pub fn describe(&self) -> String {
-        format!(
-            "draft {} is discarded; its time may be billed elsewhere\n",
-            self.id
-        )
-    }
+/// For a person.
+pub fn describe_discarded(discarded: &Discarded) -> String {
+    format!(
+        "draft {} is discarded; its time may be billed elsewhere\n",
+        discarded.id
+    )
 }
 
-impl Reissued {
-    /// For a person.
-    pub fn describe(&self) -> String {
-        format!(
-            "{}: {} until {} of {} may be billed again; generate-package-invoices does it\n",
-            self.invoice, self.period_start, self.period_end, self.engagement
-        )
-    }
+/// For a person.
+pub fn describe_reissued(reissued: &Reissued) -> String {
+    format!(
+        "{}: {} until {} of {} may be billed again; generate-package-invoices does it\n",
+        reissued.invoice, reissued.period_start, reissued.period_end, reissued.engagement
+    )
 }

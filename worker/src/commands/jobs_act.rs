@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::{
-    domain::job_by_hand::{Refusal, Wish, may},
-    ids::FirmId,
+    actions::jobs::{self as actions, Choice},
+    domain::job_by_hand::{Refusal, Wish},
     store::{
         Db,
         audit::{By, Cause},
-        jobs::{self, Queue},
-        jobs_by_hand::{self, Chosen, Filter},
+        jobs::Queue,
+        jobs_by_hand::{Chosen, Filter},
     },
 };
 use uuid::Uuid;
@@ -26,9 +26,6 @@ use super::{
     since::{Since, parse_since},
 };
 use crate::output::{Detail, Failure, Format};
-
-/// Jobs per command: a wrong filter must not keep the workers busy for a day.
-const MOST: i64 = 10_000;
 
 /// What `retry` takes.
 #[derive(Debug, clap::Args)]
@@ -163,23 +160,11 @@ async fn act(
         error: which.error.as_deref(),
         since: which.since.map(|since| since.at(now)),
     };
-    let chosen = jobs_by_hand::choose(&mut tx, &filter, MOST + 1).await?;
-    if i64::try_from(chosen.len()).unwrap_or(i64::MAX) > MOST {
-        return Err(Failure::refused(
-            "too_many_jobs",
-            format!(
-                "more than {MOST} jobs: narrow it down with --kind, --queue, --firm-id, --error, --since"
-            ),
-        ));
-    }
-    which.all_found(&chosen)?;
-    let (mut jobs, mut left_alone) = (Vec::new(), Vec::new());
-    for job in chosen {
-        match may(wish, job.state, job.hands, job.run_at) {
-            Ok(()) => jobs.push(job),
-            Err(refusal) => left_alone.push(Left::of(&job, refusal)),
-        }
-    }
+    let Choice { jobs, left_alone } = actions::choose(&mut tx, wish, &filter).await?;
+    let left_alone: Vec<Left> = left_alone
+        .iter()
+        .map(|(job, refusal)| Left::of(job, *refusal))
+        .collect();
     if !by_filter && !left_alone.is_empty() {
         return Err(refused(&left_alone));
     }
@@ -209,23 +194,8 @@ async fn act(
     };
     let reason = how.reason.text();
     let ids: Vec<Uuid> = done.jobs.iter().map(|job| job.id).collect();
-    match wish {
-        Wish::Retry => jobs_by_hand::retry(&mut tx, &ids).await?,
-        Wish::Cancel => jobs_by_hand::cancel(&mut tx, &ids, reason, &by).await?,
-    }
     let subject = which.subject(&ids, states);
-    jobs_by_hand::record(&mut tx, jobs_by_hand::action(wish), reason, &subject, &by).await?;
-    jobs::nudge(&mut tx).await?;
-    let mut firms: BTreeMap<Uuid, Vec<&Chosen>> = BTreeMap::new();
-    for job in &done.jobs {
-        if let Some(firm) = job.firm_id {
-            firms.entry(firm).or_default().push(job);
-        }
-    }
-    for (firm, jobs) in firms {
-        tx.set_firm(FirmId(firm)).await?;
-        jobs_by_hand::record_for_firm(&mut tx, FirmId(firm), wish, reason, &jobs, &by).await?;
-    }
+    actions::act(&mut tx, wish, &done.jobs, (reason, &subject), &by).await?;
     tx.commit().await?;
     done.run_id = Some(run);
     format.show(&done, describe)
@@ -238,22 +208,6 @@ impl Which {
             && self.firm_id.is_none()
             && self.error.is_none()
             && self.since.is_none()
-    }
-
-    fn all_found(&self, chosen: &[Chosen]) -> Result<(), Failure> {
-        let unknown: Vec<String> = self
-            .ids
-            .iter()
-            .filter(|id| !chosen.iter().any(|job| job.id == **id))
-            .map(ToString::to_string)
-            .collect();
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        Err(Failure::not_found(format!(
-            "there is no job {} (any more)",
-            unknown.join(", ")
-        )))
     }
 
     /// For the record: what was asked for, and how many jobs that were.

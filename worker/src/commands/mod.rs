@@ -19,12 +19,13 @@ pub mod invoice;
 pub mod jobs;
 pub mod ledger;
 pub mod migrate;
+pub mod platform;
 pub mod queue;
 pub mod reconcile;
 pub mod time;
+pub mod user;
 pub mod worker;
 
-mod acting;
 mod client_show;
 mod connect;
 mod dispute_text;

@@ -3,12 +3,13 @@
 use chrono::NaiveDate;
 use serde_json::json;
 use shared::{
+    actions::invoices::{self, FromElsewhere, Recorded},
     money::Money,
     store::{
         Db,
         audit::{By, Cause},
-        corrections::{self, Arrived, External, PaidExternally},
-        generation, jobs,
+        corrections::Arrived,
+        jobs,
     },
 };
 use uuid::Uuid;
@@ -40,43 +41,21 @@ pub async fn run(db: &Db, args: Args, out: Format) -> Result<Exit, Failure> {
     let (firm, invoice) = find_invoice(db, &args.id).await?;
     let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
     let mut tx = db.firm(firm).await?;
-    let standing = corrections::lock(&mut tx, firm, invoice).await?;
-    let amount = Money::parse_positive_decimal(&args.amount, standing.facts.open.currency())
-        .map_err(|fault| Failure::usage(format!("--amount: {fault}")))?;
-    let today = generation::firm_context(&mut tx, firm).await?.today;
-    if let Some(day) = args.received_on.filter(|day| *day > today) {
-        return Err(Failure::usage(format!(
-            "--received-on: {day} is in the future; today is {today} where the firm is"
-        )));
-    }
-    let new = External {
-        invoice,
-        amount,
-        reference: &args.reference,
-        received_on: args.received_on,
-    };
     let by = By {
         actor: &actor,
         cause: &cause,
         at: tx.now(),
     };
-    let arrived = match corrections::pay_externally(&mut tx, firm, &new, &by).await? {
-        PaidExternally::Recorded(arrived) => arrived,
-        PaidExternally::ReferenceTaken => {
-            let message = format!(
-                "{:?} is on record as other money: the reference names one payment",
-                args.reference
-            );
-            return Err(Failure::refused("reference_taken", message));
-        }
-        PaidExternally::Refused(reason) => {
-            let why = match reason {
-                "never_issued" => "is a draft: issue it first",
-                _ => "is void: it takes no money",
-            };
-            return Err(Failure::refused(reason, format!("{} {why}", standing.label)));
-        }
+    let money = FromElsewhere {
+        amount: &args.amount,
+        reference: &args.reference,
+        received_on: args.received_on,
     };
+    let Recorded {
+        label,
+        amount,
+        arrived,
+    } = invoices::pay_external(&mut tx, firm, invoice, &money, &by).await?;
     jobs::nudge(&mut tx).await?;
     tx.commit().await?;
     let credit = arrived
@@ -84,11 +63,11 @@ pub async fn run(db: &Db, args: Args, out: Format) -> Result<Exit, Failure> {
         .as_ref()
         .map_or(0, |credit| credit.amount.minor());
     let shown = json!({
-        "invoice": invoice, "number": standing.label, "payment": arrived.payment, "recorded": arrived.is_new,
+        "invoice": invoice, "number": label, "payment": arrived.payment, "recorded": arrived.is_new,
         "amount_minor": amount.minor(), "currency": amount.currency().as_str(), "credit_minor": credit,
         "open_minor": arrived.open.minor(), "reopened": arrived.reopened,
     });
-    out.show(&shown, |_| describe(&standing.label, amount, &arrived))?;
+    out.show(&shown, |_| describe(&label, amount, &arrived))?;
     Ok(Exit::Done)
 }
 

@@ -3,18 +3,15 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use serde_json::json;
 use shared::{
-    domain::refund::{Destination, Part, RefundFacts, RefundState, decide_refund},
+    actions::refunds::{self, Ordered},
+    domain::refund::{Destination, RefundState},
     ids::{FirmId, InvoiceId, JobId, RefundId},
-    money::Money,
     store::{
-        Db, Tx,
+        self, Db,
         audit::{By, Cause},
-        decisions::{self, Decision},
         invoices_read::{self, Refund},
-        jobs,
-        refunds::{self, Paid},
+        refunds::Paid,
     },
 };
 use uuid::Uuid;
@@ -61,69 +58,17 @@ pub async fn run(db: &Db, args: Args, out: Format) -> Result<Exit, Failure> {
     let (firm, invoice) = find_invoice(db, &args.id).await?;
     let to: Destination = args.to.parse().map_err(|e| Failure::usage(format!("{e}")))?;
     let mut tx = db.firm(firm).await?;
-    let paid = refunds::lock_paid(&mut tx, firm, invoice).await?;
-    let paid = paid.ok_or_else(|| Failure::not_found(format!("there is no invoice {:?}", args.id)))?;
-    let sum = Money::parse_positive_decimal(&args.amount, paid.currency)
-        .map_err(|e| Failure::usage(format!("--amount: {e}")))?;
     let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
     let by = By {
         actor: &actor,
         cause: &cause,
         at: tx.now(),
     };
-    let parts = decide(&mut tx, firm, &paid, to, sum, &by).await?;
-    let (mut ids, mut jobs) = (BTreeSet::new(), Vec::new());
-    for part in &parts {
-        let id = match to {
-            Destination::Card => {
-                let (id, job) =
-                    refunds::order_to_card(&mut tx, firm, &paid, part, args.reason.text(), &by).await?;
-                jobs.push(job);
-                id
-            }
-            Destination::Credit => {
-                refunds::give_as_credit(&mut tx, firm, &paid, part, args.reason.text(), &by).await?
-            }
-        };
-        ids.insert(id);
-    }
-    jobs::nudge(&mut tx).await?;
+    let wanted = (args.amount.as_str(), to, args.reason.text());
+    let Ordered { paid, ids, jobs } = refunds::order(&mut tx, firm, invoice, wanted, &by).await?;
+    store::jobs::nudge(&mut tx).await?;
     tx.commit().await?;
     wait_and_show(db, firm, &paid, &ids, &jobs, args.wait, out).await
-}
-
-/// Which payments are given back. Recorded with all its conditions where something is.
-async fn decide(
-    tx: &mut Tx,
-    firm: FirmId,
-    paid: &Paid,
-    to: Destination,
-    sum: Money,
-    by: &By<'_>,
-) -> Result<Vec<Part>, Failure> {
-    let facts = RefundFacts {
-        to,
-        amount: sum,
-        issued: paid.issued,
-        chargeback_open: paid.chargeback_open,
-        payments: paid.payments.clone(),
-    };
-    let (decided, checks) = decide_refund(&facts);
-    let parts = decided.map_err(|why| Failure::refused(why.code(), why.to_string()))?;
-    let decision = Decision {
-        subject_kind: "invoice",
-        subject: paid.invoice.0,
-        kind: "refund",
-        outcome: match to {
-            Destination::Card => "refund_to_card",
-            Destination::Credit => "refund_to_credit",
-        },
-        reason_code: "asked_for",
-        predicates: json!(checks),
-        cause: by.cause,
-    };
-    decisions::record(tx, firm, by.at, &decision).await?;
-    Ok(parts)
 }
 
 async fn wait_and_show(

@@ -1,22 +1,22 @@
 //! `quittance time`: what was worked, who approved it, and whether an invoice may have it.
 
 use chrono::NaiveDate;
-use serde::Serialize;
 use shared::{
-    domain::time::{self, Change, Entry, Refusal, TimeState},
-    ids::{FirmId, TimeEntryId},
+    actions::{
+        people::Acting,
+        time::{self as actions, Changed, New},
+    },
+    domain::time::Change,
+    ids::FirmId,
     store::{
         Db, Tx,
         audit::{By, Cause},
-        engagements,
-        time_entries::{self as store, Locked, NewTime, Work},
         time_read::{self, Filter, TimeRow},
     },
 };
 use uuid::Uuid;
 
 use super::{
-    acting::Acting,
     find::{find_engagement, find_time_entry},
     firms::{chosen_firms, firm_by_firm},
     list_args::ListArgs,
@@ -146,15 +146,6 @@ struct List {
     page: ListArgs,
 }
 
-/// The result of every change: the entry as it is now.
-#[derive(Debug, Serialize)]
-pub(super) struct Changed {
-    /// What happened.
-    pub(super) change: &'static str,
-    #[serde(flatten)]
-    pub(super) entry: TimeRow,
-}
-
 /// What is to be done to an entry that exists.
 struct Order {
     change: Change,
@@ -224,60 +215,25 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
 async fn add(db: &Db, new: &Add) -> Result<Changed, Failure> {
     let (firm, engagement) = find_engagement(db, &new.engagement).await?;
     let mut tx = db.firm(firm).await?;
-    let terms = engagements::days(&mut tx, firm, engagement).await?;
-    check_day(new.worked_on, terms.starts_on, terms.ends_on)?;
-    let worker = Acting::find(&mut tx, firm, &new.worker).await?;
-    let id = TimeEntryId::new();
-    let entry = NewTime {
-        id,
-        external_id: new.external_id.as_deref(),
+    let entry = New {
         engagement,
-        worker: worker.name(),
+        worker: &new.worker,
         worked_on: new.worked_on,
         minutes: new.minutes,
+        external_id: new.external_id.as_deref(),
     };
-    store::insert(&mut tx, firm, &entry)
-        .await
-        .map_err(|fault| taken(fault, new))?;
-    let shown = show(&mut tx, firm, id, "added").await?;
+    let shown = actions::add(&mut tx, firm, &entry).await?;
     tx.commit().await?;
     Ok(shown)
 }
 
-/// A second entry of the same name is refused by the database; what is meant is an edit.
-fn taken(fault: shared::store::Error, new: &Add) -> Failure {
-    match (&fault, &new.external_id) {
-        (shared::store::Error::Conflict { .. }, Some(external_id)) => Failure::refused(
-            "external_id_taken",
-            format!("the firm has time {external_id:?} already: edit it, or choose another external id"),
-        ),
-        _ => fault.into(),
-    }
-}
-
-/// Time belongs to a day that the engagement covers: another day is another version's, with another rate.
-fn check_day(on: NaiveDate, starts_on: NaiveDate, ends_on: Option<NaiveDate>) -> Result<(), Failure> {
-    if on < starts_on || ends_on.is_some_and(|ends_on| on >= ends_on) {
-        let until = ends_on.map_or_else(String::new, |ends_on| format!(" until {ends_on}"));
-        return Err(Failure::refused(
-            "outside_terms",
-            format!("the engagement covers days from {starts_on}{until}; {on} is none of them"),
-        ));
-    }
-    Ok(())
-}
-
 async fn change(db: &Db, order: &Order) -> Result<Changed, Failure> {
-    let (firm, id) = find_time_entry(db, &order.id).await?;
+    let (firm, entry) = find_time_entry(db, &order.id).await?;
     let mut tx = db.firm(firm).await?;
     let acting = match &order.by {
         Some(name) => Some(Acting::find(&mut tx, firm, name).await?),
         None => None,
     };
-    let entry = store::lock(&mut tx, firm, id).await?;
-    let entry = entry.ok_or_else(|| Failure::not_found(format!("there is no time entry {:?}", order.id)))?;
-    may(&entry, order.change, acting.as_ref())
-        .map_err(|refusal| Failure::refused(refusal.code(), refusal.to_string()))?;
     let (actor, cause) = (
         acting.as_ref().map_or_else(operator, Acting::actor),
         Cause::command(Uuid::now_v7()),
@@ -287,96 +243,17 @@ async fn change(db: &Db, order: &Order) -> Result<Changed, Failure> {
         cause: &cause,
         at: tx.now(),
     };
-    let name = acting.as_ref().map(Acting::name);
-    let did = apply(&mut tx, firm, &entry, order, name, &by).await?;
-    let shown = show(&mut tx, firm, id, did).await?;
+    let wanted = actions::Order {
+        change: order.change,
+        entry,
+        acting: acting.as_ref(),
+        reason: order.reason.as_deref(),
+        worked_on: order.worked_on,
+        minutes: order.minutes,
+    };
+    let shown = actions::change(&mut tx, firm, &wanted, &by).await?;
     tx.commit().await?;
     Ok(shown)
-}
-
-/// Every rule that the database has too, said in a sentence.
-fn may(entry: &Locked, change: Change, acting: Option<&Acting>) -> Result<TimeState, Refusal> {
-    if let Some(acting) = acting {
-        match change {
-            Change::Approve | Change::Reject => {
-                time::may_judge(&acting.person(), &entry.worker, change, entry.allow_self_approval)?;
-            }
-            Change::ClientApprove => time::may_approve_for_client(&acting.person(), entry.client)?,
-            Change::Edit | Change::Submit | Change::Reopen => {}
-        }
-    }
-    let stands = Entry {
-        state: entry.state,
-        invoice: entry.invoice.as_deref(),
-        client_approved: entry.client_approved,
-    };
-    let to = time::after(&stands, change)?;
-    if change == Change::Approve && entry.rate_minor.is_none() {
-        return Err(Refusal::NoRate);
-    }
-    Ok(to)
-}
-
-/// Carries out what was allowed; returns what happened in a word.
-async fn apply(
-    tx: &mut Tx,
-    firm: FirmId,
-    entry: &Locked,
-    order: &Order,
-    name: Option<&str>,
-    by: &By<'_>,
-) -> Result<&'static str, Failure> {
-    let (id, reason) = (entry.id, order.reason.as_deref());
-    match order.change {
-        Change::Submit => {
-            store::submit(tx, firm, id).await?;
-            Ok("submitted")
-        }
-        Change::Approve => {
-            store::approve(tx, firm, id, name.unwrap_or_default(), by).await?;
-            Ok("approved")
-        }
-        Change::Reject => {
-            store::reject(tx, firm, id, (name, reason), by).await?;
-            Ok("rejected")
-        }
-        Change::ClientApprove => {
-            store::client_approve(tx, firm, id, name.unwrap_or_default(), by).await?;
-            Ok("approved for the client")
-        }
-        Change::Edit | Change::Reopen => {
-            let worked_on = order.worked_on.unwrap_or(entry.worked_on);
-            if order.worked_on.is_some() {
-                check_day(worked_on, entry.starts_on, entry.ends_on)?;
-            }
-            let work = Work {
-                engagement: entry.engagement,
-                worker: &entry.worker,
-                worked_on,
-                minutes: order.minutes.unwrap_or(entry.minutes),
-            };
-            store::edit(tx, firm, id, &work).await?;
-            if entry.state != TimeState::Draft {
-                store::note_reopened(tx, firm, id, (entry.state, reason), by).await?;
-            }
-            Ok(if order.change == Change::Edit {
-                "edited"
-            } else {
-                "reopened"
-            })
-        }
-    }
-}
-
-async fn show(tx: &mut Tx, firm: FirmId, id: TimeEntryId, change: &'static str) -> Result<Changed, Failure> {
-    let filter = Filter {
-        id: Some(id),
-        ..Filter::default()
-    };
-    let mut rows = time_read::list(tx, firm, &filter, 1).await?;
-    let entry = rows.pop();
-    let entry = entry.ok_or_else(|| Failure::not_found(format!("there is no time entry {id}")))?;
-    Ok(Changed { change, entry })
 }
 
 /// Up to one row more than a page, firm by firm: each firm sees its own rows only.

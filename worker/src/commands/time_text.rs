@@ -1,8 +1,8 @@
 //! Time entries as people read them.
 
-use shared::store::time_read::TimeRow;
+use shared::{actions::time::Changed, store::time_read::TimeRow};
 
-use super::{invoice_text::amount, time::Changed};
+use super::invoice_text::amount;
 use crate::output::{Page, table};
 
 const HEADINGS: [&str; 9] = [

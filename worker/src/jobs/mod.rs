@@ -5,11 +5,13 @@ pub mod collect_invoice;
 pub mod expire_break_glass;
 pub mod expire_credit;
 pub mod generate_package_invoices;
+pub mod platform_request;
 pub mod process_recurring_charges;
 pub mod process_stripe_event;
 pub mod prune;
 pub mod reconcile;
 pub mod reconcile_payment;
+pub mod refresh_subscription;
 pub mod refund_payment;
 pub mod report_day;
 pub mod review_cycle;
@@ -31,6 +33,8 @@ pub fn register(registry: Registry) -> Registry {
         .external::<cancel_payment_intent::CancelPaymentIntent>()
         .transactional::<review_cycle::ReviewCycle>()
         .external::<refund_payment::RefundPayment>()
+        .external::<platform_request::PlatformRequest>()
+        .transactional::<refresh_subscription::RefreshSubscription>()
         .external::<expire_credit::ExpireCredit>()
         .external::<backfill_events::BackfillEvents>()
         .transactional::<report_day::ReportDay>()

@@ -29,7 +29,12 @@ use uuid::Uuid;
 use crate::{
     collection::At,
     context::Context,
-    events::{self, Family, Unfetched, charge::SeenCharge, dispute::SeenDispute},
+    events::{
+        self, Family, Unfetched,
+        charge::SeenCharge,
+        dispute::SeenDispute,
+        platform::{self, SeenPlatform},
+    },
     queue::{Attempts, Job, JobError, Outcome, Retry, TransactionalJob, hours, secs},
     stripe::PaymentMethod,
 };
@@ -69,6 +74,8 @@ enum Found {
     Unmatched,
     /// Ours, and its object.
     Ours(FirmId, Box<Object>),
+    /// A firm's own, as a customer of the platform.
+    OfPlatform(Box<SeenPlatform>),
     /// Ours by our records, and Stripe does not know it.
     NotThere(FirmId, String),
 }
@@ -117,7 +124,6 @@ impl TransactionalJob for ProcessStripeEvent {
             });
         };
         let route = routes::find(&mut conn, &events::known_by(&event, family)).await?;
-        drop(conn);
         let owner = match route {
             Some((known_by, route)) if route.scope == "client_billing" => Some((route.firm, known_by, None)),
             Some(_) => None,
@@ -125,6 +131,20 @@ impl TransactionalJob for ProcessStripeEvent {
                 named_by_metadata(&event, family).map(|(firm, cycle, intent)| (firm, intent, Some(cycle)))
             }
         };
+        // What is a client's is never a firm's own, whatever else it names (S20).
+        let of_platform = match owner {
+            Some(_) => None,
+            None => platform::owner(&mut conn, &event).await?,
+        };
+        drop(conn);
+        if let Some(owner) = of_platform {
+            let found = match platform::fetch(cx, owner, &event).await {
+                Ok(seen) => Found::OfPlatform(Box::new(seen)),
+                Err(Unfetched::NotThere(message)) => Found::NotThere(owner.firm(), message),
+                Err(Unfetched::Failed(error)) => return Err(error),
+            };
+            return Ok(Prepared { event, found, pass });
+        }
         let Some((firm, known_by, cycle)) = owner else {
             return Ok(Prepared {
                 event,
@@ -167,18 +187,41 @@ impl TransactionalJob for ProcessStripeEvent {
                     Object::Dispute(seen) => events::dispute::apply(tx, at, seen).await?,
                     Object::PaymentMethod(seen) => events::payment_method::apply(tx, at, seen).await?,
                 };
-                if !applied {
-                    return wait(tx, job, &event, pass, WaitsFor::Owner).await;
-                }
-                let outcome = settle(tx, &event, Some(firm), EventState::Applied).await?;
-                // A replay may have begun before the event was parked.
-                if event.state == "parked" || pass == Pass::Replay {
-                    settle_parked(tx, &event, firm).await?;
-                }
-                Ok(outcome)
+                end(tx, job, &event, pass, (firm, applied)).await
+            }
+            Found::OfPlatform(seen) => {
+                let firm = seen.firm();
+                tx.set_firm(firm).await?;
+                let cause = Cause::event(&event.id);
+                let at = At {
+                    firm,
+                    now,
+                    cause: &cause,
+                };
+                let applied = platform::apply(tx, at, &seen).await?;
+                end(tx, job, &event, pass, (firm, applied)).await
             }
         }
     }
+}
+
+/// The end of an event that was looked at: it took effect, or belongs to somebody who is not there yet.
+async fn end(
+    tx: &mut Tx,
+    job: &Job,
+    event: &InboxEvent,
+    pass: Pass,
+    (firm, applied): (FirmId, bool),
+) -> Result<Outcome, JobError> {
+    if !applied {
+        return wait(tx, job, event, pass, WaitsFor::Owner).await;
+    }
+    let outcome = settle(tx, event, Some(firm), EventState::Applied).await?;
+    // A replay may have begun before the event was parked.
+    if event.state == "parked" || pass == Pass::Replay {
+        settle_parked(tx, event, firm).await?;
+    }
+    Ok(outcome)
 }
 
 async fn fetch(
@@ -203,6 +246,9 @@ async fn fetch(
         }
         Family::Dispute => Object::Dispute(Box::new(events::dispute::fetch(cx, object_id).await?)),
         Family::PaymentMethod => Object::PaymentMethod(events::payment_method::fetch(cx, object_id).await?),
+        Family::Subscription => {
+            return Err(JobError::fail("a subscription is nobody's in client billing").into());
+        }
     })
 }
 

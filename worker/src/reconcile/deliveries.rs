@@ -47,6 +47,8 @@ impl Walk<'_> {
                         }
                     }
                     Family::PaymentMethod => self.add(route.firm, undelivered(&event)),
+                    // Of platform billing, which looks at it by itself.
+                    Family::Subscription => {}
                 }
             }
         }

@@ -343,6 +343,16 @@ impl Client {
         Ok(self.call(operation, request, None).await?.0)
     }
 
+    /// Asks for a change, and reads what has become of it.
+    pub(super) async fn write<T: StripeObject>(
+        &self,
+        operation: Operation,
+        request: &(impl StripeRequest + Sync),
+        post: Post<'_>,
+    ) -> Call<T> {
+        Ok(self.call(operation, request, Some(post)).await?.0)
+    }
+
     /// Reads the movements of which a version gives only the id.
     async fn with_movements(&self, mut dispute: Dispute) -> Call<Dispute> {
         for id in std::mem::take(&mut dispute.unread_balance_transactions) {
@@ -541,7 +551,7 @@ fn currency(amount: Money) -> StripeCurrency {
 }
 
 /// An id that may be put into a path: people type them, and one with a slash would call something else.
-fn checked(id: &str) -> Result<&str, Error> {
+pub(super) fn checked(id: &str) -> Result<&str, Error> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if (1..=MAX_ID_CHARS).contains(&id.len()) && id.bytes().all(plain) {
         Ok(id)

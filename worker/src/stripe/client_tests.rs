@@ -196,7 +196,7 @@ async fn post_without_a_key_is_never_sent() {
     let refused = transport.send(&request, None).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "a POST without an idempotency key is never sent"
+        "a request that changes something is never sent without an idempotency key"
     );
     assert_eq!(server.connections(), 0);
 }

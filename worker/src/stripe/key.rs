@@ -6,7 +6,7 @@
 use std::fmt;
 
 use shared::{
-    ids::{AttemptId, CycleId, RefundId},
+    ids::{AttemptId, CycleId, PlatformRequestId, RefundId},
     money::Money,
     sabotage::{self, Sabotage},
 };
@@ -60,6 +60,19 @@ impl IdempotencyKey {
         Self(format!("refund:{refund}"))
     }
 
+    /// Making a firm the platform's customer, for the request that needs one. Not the firm: another request may send another
+    /// address, which Stripe would refuse under the same key.
+    #[must_use]
+    pub fn platform_customer(request: PlatformRequestId) -> Self {
+        Self(format!("platform_customer:{request}"))
+    }
+
+    /// Whatever somebody asked of platform billing: one request, one key.
+    #[must_use]
+    pub fn platform(request: PlatformRequestId) -> Self {
+        Self(format!("platform:{request}"))
+    }
+
     /// A key as it was stored with its attempt.
     ///
     /// # Errors
@@ -106,6 +119,8 @@ mod tests {
             IdempotencyKey::update(attempt, Money::new(500, Currency::USD)),
             IdempotencyKey::confirm(AttemptId::new()),
             IdempotencyKey::refund(RefundId(attempt.0)),
+            IdempotencyKey::platform_customer(PlatformRequestId(attempt.0)),
+            IdempotencyKey::platform(PlatformRequestId(attempt.0)),
         ];
         for (i, key) in keys.iter().enumerate() {
             assert!(

@@ -43,12 +43,16 @@ struct Query {
     #[serde(skip_serializing_if = "Created::is_open")]
     created: Created,
     #[serde(skip_serializing_if = "Option::is_none")]
+    customer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     delivery_success: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     expand: Vec<String>,
     limit: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     starting_after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     types: Vec<String>,
 }
@@ -109,6 +113,15 @@ impl List {
     #[must_use]
     pub fn disputes_of_charge(charge: &str) -> Self {
         Self::of(Operation::ListDisputes, "/disputes").with(|query| query.charge = Some(charge.to_owned()))
+    }
+
+    /// `GET /v1/subscriptions` of one customer (`cus_…`), also those that are over.
+    #[must_use]
+    pub fn subscriptions_of(customer: &str) -> Self {
+        Self::of(Operation::ListSubscriptions, "/subscriptions").with(|query| {
+            query.customer = Some(customer.to_owned());
+            query.status = Some("all");
+        })
     }
 
     /// `GET /v1/balance_transactions`

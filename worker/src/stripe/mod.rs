@@ -5,9 +5,10 @@
 //! that does not parse. What comes back is an object that we can read in its old and its new shape, or an [`Error`] that
 //! says whether anything may have happened.
 //!
-//! Read in this order: [`client`] (what can be asked), `list` (page by page), [`error`] (what can come back), `classify` (which answer is which),
+//! Read in this order: [`client`] (what can be asked; [`billing`] for platform billing), `list` (page by page), [`error`] (what can come back), `classify` (which answer is which),
 //! `transport` (one exchange), `permit` (until when it may be sent), `retry` (when the same request is sent again),
 //! [`limiter`] (how fast).
+pub mod billing;
 pub mod client;
 pub mod config;
 pub mod error;
@@ -30,6 +31,7 @@ mod client_tests;
 #[cfg(test)]
 mod test_server;
 
+pub use billing::ChangeSubscription;
 pub use client::{Call, Client, CreateIntent, NewRefund, WebhookEndpoint};
 pub use config::{ConfigError, LONGEST_TIMEOUT, StripeConfig};
 pub use error::{Class, Decline, Error};
@@ -37,8 +39,8 @@ pub use key::IdempotencyKey;
 pub use limiter::{Limiter, Rates};
 pub use list::List;
 pub use objects::{
-    BalanceTransaction, Charge, Dispute, EventRef, PaymentError, PaymentIntent, PaymentMethod, Raw, Refund,
-    ShapeError, StripeObject,
+    BalanceTransaction, Charge, Dispute, EventRef, Invoice, PaymentError, PaymentIntent, PaymentMethod, Raw,
+    Refund, SessionPage, ShapeError, StripeObject, Subscription,
 };
 pub use observer::Observer;
 pub use operation::Operation;

@@ -45,6 +45,26 @@ pub enum Operation {
     RetrieveAccount,
     /// `GET /v1/webhook_endpoints`
     ListWebhookEndpoints,
+    /// `POST /v1/customers`
+    CreateCustomer,
+    /// `POST /v1/customers/{id}`
+    UpdateCustomer,
+    /// `POST /v1/subscriptions`
+    CreateSubscription,
+    /// `POST /v1/subscriptions/{id}`
+    UpdateSubscription,
+    /// `DELETE /v1/subscriptions/{id}`
+    CancelSubscription,
+    /// `POST /v1/billing_portal/sessions`
+    CreatePortalSession,
+    /// `POST /v1/checkout/sessions`
+    CreateCheckoutSession,
+    /// `GET /v1/subscriptions/{id}`
+    RetrieveSubscription,
+    /// `GET /v1/subscriptions` of one customer
+    ListSubscriptions,
+    /// `GET /v1/invoices/{id}`
+    RetrieveInvoice,
 }
 
 /// Whether a call can change anything at Stripe. Everything about failures follows from it.
@@ -91,6 +111,16 @@ impl Operation {
             Self::RetrievePaymentMethod => "retrieve_payment_method",
             Self::RetrieveAccount => "retrieve_account",
             Self::ListWebhookEndpoints => "list_webhook_endpoints",
+            Self::CreateCustomer => "create_customer",
+            Self::UpdateCustomer => "update_customer",
+            Self::CreateSubscription => "create_subscription",
+            Self::UpdateSubscription => "update_subscription",
+            Self::CancelSubscription => "cancel_subscription",
+            Self::CreatePortalSession => "create_portal_session",
+            Self::CreateCheckoutSession => "create_checkout_session",
+            Self::RetrieveSubscription => "retrieve_subscription",
+            Self::ListSubscriptions => "list_subscriptions",
+            Self::RetrieveInvoice => "retrieve_invoice",
         }
     }
 
@@ -119,6 +149,16 @@ impl Operation {
             Self::RetrievePaymentMethod => ("GET", "/v1/payment_methods/{id}"),
             Self::RetrieveAccount => ("GET", "/v1/account"),
             Self::ListWebhookEndpoints => ("GET", "/v1/webhook_endpoints"),
+            Self::CreateCustomer => ("POST", "/v1/customers"),
+            Self::UpdateCustomer => ("POST", "/v1/customers/{id}"),
+            Self::CreateSubscription => ("POST", "/v1/subscriptions"),
+            Self::UpdateSubscription => ("POST", "/v1/subscriptions/{id}"),
+            Self::CancelSubscription => ("DELETE", "/v1/subscriptions/{id}"),
+            Self::CreatePortalSession => ("POST", "/v1/billing_portal/sessions"),
+            Self::CreateCheckoutSession => ("POST", "/v1/checkout/sessions"),
+            Self::RetrieveSubscription => ("GET", "/v1/subscriptions/{id}"),
+            Self::ListSubscriptions => ("GET", "/v1/subscriptions"),
+            Self::RetrieveInvoice => ("GET", "/v1/invoices/{id}"),
         }
     }
 
@@ -129,7 +169,14 @@ impl Operation {
             | Self::UpdatePaymentIntent
             | Self::ConfirmPaymentIntent
             | Self::CancelPaymentIntent
-            | Self::CreateRefund => Effect::Writes,
+            | Self::CreateRefund
+            | Self::CreateCustomer
+            | Self::UpdateCustomer
+            | Self::CreateSubscription
+            | Self::UpdateSubscription
+            | Self::CancelSubscription
+            | Self::CreatePortalSession
+            | Self::CreateCheckoutSession => Effect::Writes,
             Self::RetrievePaymentIntent
             | Self::RetrieveCharge
             | Self::RetrieveRefund
@@ -145,7 +192,10 @@ impl Operation {
             | Self::RetrieveBalanceTransaction
             | Self::RetrievePaymentMethod
             | Self::RetrieveAccount
-            | Self::ListWebhookEndpoints => Effect::Reads,
+            | Self::ListWebhookEndpoints
+            | Self::RetrieveSubscription
+            | Self::ListSubscriptions
+            | Self::RetrieveInvoice => Effect::Reads,
         }
     }
 
@@ -172,7 +222,17 @@ impl Operation {
             | Self::RetrieveBalanceTransaction
             | Self::RetrievePaymentMethod
             | Self::RetrieveAccount
-            | Self::ListWebhookEndpoints => Urgency::Prompt,
+            | Self::ListWebhookEndpoints
+            | Self::CreateCustomer
+            | Self::UpdateCustomer
+            | Self::CreateSubscription
+            | Self::UpdateSubscription
+            | Self::CancelSubscription
+            | Self::CreatePortalSession
+            | Self::CreateCheckoutSession
+            | Self::RetrieveSubscription
+            | Self::ListSubscriptions
+            | Self::RetrieveInvoice => Urgency::Prompt,
         }
     }
 }

@@ -234,7 +234,7 @@ impl Transport {
         let method = match request.method {
             StripeMethod::Get => Method::GET,
             StripeMethod::Post => Method::POST,
-            StripeMethod::Delete => return Err(SendError::Refused("we never delete at Stripe".into())),
+            StripeMethod::Delete => Method::DELETE,
         };
         let mut url = format!("{}/v1{}", self.origin, request.path);
         if let Some(query) = request.query.filter(|query| !query.is_empty()) {
@@ -246,10 +246,11 @@ impl Transport {
             // The version that the request types were made for.
             .header(STRIPE_VERSION, VERSION.as_str())
             .timeout(overrides.timeout.unwrap_or(self.timeout));
-        if method == Method::POST {
+        // A DELETE has an effect too; Stripe ignores its key, and what is gone stays gone.
+        if method != Method::GET {
             let Some(key) = key else {
                 return Err(SendError::Refused(
-                    "a POST without an idempotency key is never sent".into(),
+                    "a request that changes something is never sent without an idempotency key".into(),
                 ));
             };
             http = http

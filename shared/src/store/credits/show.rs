@@ -15,6 +15,7 @@ use crate::{
 
 /// What a client may spend in one currency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Balance {
     /// Which.
     pub currency: String,
@@ -60,6 +61,7 @@ pub async fn client_and_currency(
 
 /// A lot with what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LotRow {
     /// Our id.
     pub id: Uuid,
@@ -93,6 +95,7 @@ pub struct LotRow {
 
 /// What a lot paid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LotUse {
     /// The invoice, by its number.
     pub invoice: String,

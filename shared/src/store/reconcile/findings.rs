@@ -1,6 +1,7 @@
 //! What the daily job found: kept until a later run does not find it any more.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -183,6 +184,66 @@ pub async fn open(conn: &mut PgConnection) -> Result<Vec<Open>> {
     Ok(sqlx::query_as!(
         Open,
         r#"select firm as "firm!", findings as "findings!" from app.open_findings()"#
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// A finding as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FindingRow {
+    /// The same difference has the same id.
+    pub id: Uuid,
+    /// Counts how often it came back.
+    pub seq: i32,
+    /// What differs.
+    pub kind: String,
+    /// Where: `L1` to `L5`.
+    pub layer: String,
+    /// The object that it is about.
+    pub subject: String,
+    /// Our side.
+    pub ours: Option<Value>,
+    /// Stripe's.
+    pub stripe: Option<Value>,
+    /// What would mend it.
+    pub repair: Option<Value>,
+    /// When it was found first.
+    pub found_at: DateTime<Utc>,
+    /// When it was found last.
+    pub seen_at: DateTime<Utc>,
+    /// When it was not found any more, or was mended.
+    pub settled_at: Option<DateTime<Utc>>,
+}
+
+/// Findings of a firm, the latest first: open ones, or all; after one of a page before, by its time, id and count.
+///
+/// # Errors
+/// When the database is away.
+pub async fn list(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    settled_too: bool,
+    after: Option<(DateTime<Utc>, Uuid, i32)>,
+    most: i64,
+) -> Result<Vec<FindingRow>> {
+    let (at, id, seq) = match after {
+        Some((at, id, seq)) => (Some(at), Some(id), Some(seq)),
+        None => (None, None, None),
+    };
+    Ok(sqlx::query_as!(
+        FindingRow,
+        "select id, seq, kind, layer, subject, ours, stripe, repair, found_at, seen_at, settled_at from recon_findings
+          where firm_id = $1 and ($2 or settled_at is null)
+            and ($3::timestamptz is null or (found_at, id, seq) < ($3, $4, $5))
+          order by found_at desc, id desc, seq desc limit $6",
+        firm.0,
+        settled_too,
+        at,
+        id,
+        seq,
+        most
     )
     .fetch_all(conn)
     .await?)

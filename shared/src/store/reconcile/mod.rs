@@ -1,6 +1,6 @@
 //! Reconciliation: what we have of the objects that Stripe shows, what we have that it should know, our tables beside each
 //! other, and the findings that the daily job keeps. All but the last only read.
-mod findings;
+pub mod findings;
 mod internal;
 mod ours;
 mod theirs;

@@ -30,6 +30,16 @@
 //! | `POST /disputes {charge\|payment_intent, kind, amount?, fee?, reason?, network_reason_code?}` | `kind`: `inquiry` or `chargeback`; fee 1500 |
 //! | `POST /disputes/{id} {action, fee_returned?}` | `escalate` `under_review` `win` `lose` `close_inquiry` `prevent` `withdraw` `overturn` (a lost one is won after all) |
 //!
+//! **Subscriptions**
+//!
+//! | call | does |
+//! |---|---|
+//! | `POST /customers/{id}/card {payment_method}` | the card that pays a customer's invoices from now on |
+//! | `POST /checkout_sessions/{id} {payment_method}` | the customer gives a card on the page and subscribes |
+//! | `POST /invoices/{id} {action, payment_method?}` | `pay` (with another card, which stays), `void`, `give_up` |
+//! | `POST /subscriptions/{id} {price?, auto_renewal?, cancel?}` | somebody changes it in the dashboard |
+//! | `GET /billing` | all subscriptions and invoices |
+//!
 //! **Events and webhooks**
 //!
 //! | call | does |
@@ -66,6 +76,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::billing::{dashboard, renewal};
 use super::books::{books, totals};
 use super::chaos::Chaos;
 use super::clock::wall_ms;
@@ -88,6 +99,8 @@ pub async fn handle(sim: &Arc<Sim>, method: &str, route: &str, query: &str, body
 
 async fn dispatch(sim: &Arc<Sim>, method: &str, route: &str, query: &Params, body: &[u8]) -> Answer {
     let segments: Vec<&str> = route.trim_matches('/').split('/').collect();
+    // Whoever looks sees what is due by now.
+    renewal::tick(&mut sim.lock());
     let answer = match (method, segments.as_slice()) {
         ("GET", ["health"]) => Ok(json!({ "ok": true })),
         ("GET", ["books"]) => Ok(books(&sim.lock())),
@@ -103,6 +116,11 @@ async fn dispatch(sim: &Arc<Sim>, method: &str, route: &str, query: &Params, bod
             cardholders::pay(&mut sim.lock(), id, read(body)?)
         }
         ("POST", ["payment_intents", id, "settle"]) => cardholders::settle(&mut sim.lock(), id, read(body)?),
+        ("POST", ["customers", id, "card"]) => dashboard::set_card(&mut sim.lock(), id, &read(body)?),
+        ("POST", ["checkout_sessions", id]) => dashboard::checkout(&mut sim.lock(), id, &read(body)?),
+        ("POST", ["invoices", id]) => dashboard::invoice(&mut sim.lock(), id, &read(body)?),
+        ("POST", ["subscriptions", id]) => dashboard::subscription(&mut sim.lock(), id, &read(body)?),
+        ("GET", ["billing"]) => Ok(dashboard::report(&sim.lock())),
         ("POST", ["refunds"]) => banks::refund(&mut sim.lock(), read(body)?),
         ("POST", ["refunds", id]) => banks::move_refund(&mut sim.lock(), id, read(body)?),
         ("POST", ["charges", id, "clear"]) => banks::clear(&mut sim.lock(), id),

@@ -8,10 +8,12 @@ mod charge;
 mod dispute;
 mod event_ref;
 mod fields;
+mod invoice;
 mod list;
 mod payment_intent;
 mod payment_method;
 mod refund;
+mod subscription;
 
 #[cfg(test)]
 mod tests;
@@ -20,10 +22,12 @@ pub use charge::{Charge, ChargeRef};
 pub use dispute::{BalanceTransaction, Dispute};
 pub use event_ref::EventRef;
 pub use fields::{Fields, ShapeError};
+pub use invoice::Invoice;
 pub use list::Page;
 pub use payment_intent::{PaymentError, PaymentIntent};
 pub use payment_method::PaymentMethod;
 pub use refund::Refund;
+pub use subscription::{Made, SessionPage, Subscription};
 
 use serde_json::Value;
 

@@ -1,0 +1,181 @@
+//! Logging in and out.
+//!
+//! An attempt is checked against the throttle first, by name and by address; then the password, for which a name that nobody has takes
+//! as long as one that somebody has; then the second factor where there is one. What was wrong is not told.
+
+use std::{net::IpAddr, sync::LazyLock, time::Duration};
+
+use axum::http::StatusCode;
+use chrono::Utc;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use shared::{
+    ids::FirmId,
+    password,
+    store::{
+        self, Db,
+        access::{logins, sessions, throttle},
+        audit::{self, Actor, By, Cause},
+        jobs_by_hand,
+    },
+};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::totp;
+use crate::{app::App, problem::Problem};
+
+/// Failures of one name that cost nothing.
+const FREE_OF_NAME: i32 = 5;
+/// Failures from one address that cost nothing: an office has one address.
+const FREE_OF_ADDRESS: i32 = 30;
+
+/// Passwords checked at a time: each takes 19 MiB and a core.
+static CHECKS: Semaphore = Semaphore::const_new(2);
+
+/// The hash that is checked where there is no login: a password that nobody knows.
+static NOBODY: LazyLock<String> =
+    LazyLock::new(|| password::hash(&password::random_word()).unwrap_or_default());
+
+/// What somebody typed.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// The password.
+    pub password: &'a str,
+    /// The code of the second factor, if any was typed.
+    pub code: &'a str,
+    /// From where.
+    pub address: IpAddr,
+}
+
+/// Checks an attempt and opens a session. Returns its token, which only the cookie gets.
+///
+/// # Errors
+/// When it is wrong, or there were too many.
+pub async fn log_in(app: &App, attempt: &Attempt<'_>) -> Result<String, Problem> {
+    let name = attempt.name.trim().to_lowercase();
+    let keys = [
+        (Sha256::digest(format!("name:{name}")).to_vec(), FREE_OF_NAME),
+        (
+            Sha256::digest(format!("address:{}", attempt.address)).to_vec(),
+            FREE_OF_ADDRESS,
+        ),
+    ];
+    let mut conn = app.db.pool().acquire().await.map_err(store::Error::from)?;
+    for (key, _) in &keys {
+        if let Some(wait) = throttle::locked_for(&mut conn, key).await? {
+            app.metrics.logins.with_label_values(&["locked"]).inc();
+            return Err(locked(wait));
+        }
+    }
+    let found = logins::find(&mut conn, &name).await?;
+    drop(conn);
+    let hash = found
+        .as_ref()
+        .map_or_else(|| NOBODY.clone(), |login| login.password_hash.clone());
+    let is_right = check(attempt.password.to_owned(), hash).await?;
+    let step = found
+        .as_ref()
+        .and_then(|login| login.totp_secret.as_ref().map(|secret| (login, secret)))
+        .map(|(login, secret)| totp::step_of(attempt.code, secret, Utc::now().timestamp(), login.totp_step));
+    match (found, step) {
+        (Some(login), None | Some(Some(_))) if is_right => {
+            if let Some(token) = enter(&app.db, &login, step.flatten()).await? {
+                let mut conn = app.db.pool().acquire().await.map_err(store::Error::from)?;
+                throttle::succeeded(&mut conn, &keys[0].0).await?;
+                app.metrics.logins.with_label_values(&["succeeded"]).inc();
+                return Ok(token);
+            }
+        }
+        (Some(_) | None, _) => {}
+    }
+    let mut conn = app.db.pool().acquire().await.map_err(store::Error::from)?;
+    for (key, free) in &keys {
+        throttle::failed(&mut conn, key, *free).await?;
+    }
+    app.metrics.logins.with_label_values(&["failed"]).inc();
+    tracing::info!(address = %attempt.address, "a login failed");
+    Err(Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "login_failed",
+        "name, password or code is wrong",
+    ))
+}
+
+fn locked(wait: Duration) -> Problem {
+    Problem::too_many(
+        "locked",
+        format!("too many attempts: try again in {} s", wait.as_secs().max(1)),
+        wait.as_secs(),
+    )
+}
+
+/// On a thread of its own, few at a time: hashing is meant to be slow.
+async fn check(typed: String, hash: String) -> Result<bool, Problem> {
+    let _place = CHECKS.acquire().await.map_err(|fault| Problem::bug(&fault))?;
+    tokio::task::spawn_blocking(move || password::is_right(&typed, &hash))
+        .await
+        .map_err(|fault| Problem::bug(&fault))
+}
+
+/// Opens the session and records it. `None` when the code was used meanwhile.
+async fn enter(
+    db: &Db,
+    login: &logins::Credentials,
+    step: Option<i64>,
+) -> Result<Option<String>, store::Error> {
+    let mut tx = begin(db, login.firm).await?;
+    if let Some(step) = step
+        && !logins::use_totp_step(&mut tx, login.id, step).await?
+    {
+        return Ok(None);
+    }
+    let token = password::random_word();
+    let now = tx.real_now();
+    let session = sessions::open(&mut tx, login.firm, login.id, &password::fingerprint(&token), now).await?;
+    let cause = Cause::request(Uuid::now_v7());
+    match login.firm {
+        Some(firm) => {
+            let found = sessions::find(&mut tx, &password::fingerprint(&token)).await?;
+            let actor = Actor::User(found.map_or_else(|| login.id.to_string(), |found| found.label));
+            let by = By {
+                actor: &actor,
+                cause: &cause,
+                at: tx.now(),
+            };
+            let entry = by.entry(
+                "login.succeeded",
+                "login",
+                login.id,
+                json!({ "session": session }),
+            );
+            audit::record(&mut tx, firm, by.at, &entry).await?;
+        }
+        None => {
+            let found = sessions::find(&mut tx, &password::fingerprint(&token)).await?;
+            let actor = Actor::Operator(found.map_or_else(|| login.id.to_string(), |found| found.label));
+            let by = By {
+                actor: &actor,
+                cause: &cause,
+                at: tx.now(),
+            };
+            let subject = json!({ "login": login.id, "session": session });
+            jobs_by_hand::record(&mut tx, "login.succeeded", "logged in", &subject, &by).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(Some(token))
+}
+
+/// A transaction of a firm, or of none.
+///
+/// # Errors
+/// When the database is away.
+pub async fn begin(db: &Db, firm: Option<FirmId>) -> store::Result<store::Tx> {
+    match firm {
+        Some(firm) => db.firm(firm).await,
+        None => db.plain().await,
+    }
+}

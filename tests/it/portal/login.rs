@@ -1,0 +1,260 @@
+//! Logging in: argon2, the second factor, the throttle, sessions, CSRF, headers.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::{
+    PASSWORD,
+    client::{Browser, totp},
+    give_password, logged_in, operator, two_firms,
+};
+
+#[tokio::test]
+async fn r212_a_session_begins_with_the_right_password_and_ends_with_the_logout() {
+    let world = two_firms().await;
+    give_password(&world, "admin-acme").await;
+    let kept = world
+        .texts("select password_hash from logins where name = 'admin-acme'")
+        .await
+        .concat();
+    assert!(kept.starts_with("$argon2id$"), "{kept}");
+    let mut browser = Browser::at(&world);
+    let away = browser.get("/api/billing/").await;
+    assert_eq!(
+        (away.status, away.header("location")),
+        (303, "/login?next=/api/billing/")
+    );
+    assert_eq!(browser.log_in("admin-acme", "wrong horse battery", "").await, 401);
+    assert!(browser.cookie("__Host-quittance").is_none());
+    assert_eq!(
+        browser.log_in("ADMIN-acme", PASSWORD, "").await,
+        303,
+        "names have no case"
+    );
+    let page = browser.get("/billing/invoices").await;
+    assert_eq!(page.status, 200, "{}", page.text);
+    assert!(
+        page.text.contains("zebra") && !page.text.contains("wolf"),
+        "{}",
+        page.text
+    );
+    // What is kept of a session opens none.
+    let token = browser.cookie("__Host-quittance").unwrap().to_owned();
+    let as_kept = "select count(*) from portal_sessions where encode(token_sha256, 'hex') = ";
+    assert_eq!(world.count(&format!("{as_kept}'{token}'")).await, 0);
+    assert_eq!(world.count("select count(*) from portal_sessions").await, 1);
+    let csrf = browser.csrf.clone();
+    assert_eq!(browser.submit("/logout", &[("csrf", &csrf)]).await.status, 303);
+    assert!(browser.cookie("__Host-quittance").is_none());
+    assert_eq!(world.count("select count(*) from portal_sessions").await, 0);
+    let said = world
+        .texts("select action || ' ' || coalesce(actor_id, '') from audit_events where category = 'auth' order by id")
+        .await;
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].starts_with("login.password_set"), "{said:?}");
+    assert_eq!(said[1], "login.succeeded admin-acme");
+}
+
+#[tokio::test]
+async fn r212_a_new_password_and_a_shut_login_end_what_was_open() {
+    let world = two_firms().await;
+    let mut browser = logged_in(&world, "owner-acme").await;
+    let taken = [
+        "user",
+        "password",
+        "admin-other",
+        "--login",
+        "owner-ACME",
+        "--stdin",
+    ];
+    let taken = world.command().run_with_input(&taken, PASSWORD).await.unwrap();
+    assert_eq!(taken.code, 4, "{}", taken.stderr);
+    let short = [
+        "user",
+        "password",
+        "owner-acme",
+        "--login",
+        "owner-acme",
+        "--stdin",
+    ];
+    let short = world.command().run_with_input(&short, "short").await.unwrap();
+    assert_eq!(short.code, 2, "{}", short.stderr);
+    assert_eq!(browser.get("/api/v1/session").await.status, 200);
+    give_password(&world, "owner-acme").await;
+    assert_eq!(browser.get("/api/v1/session").await.status, 401);
+    assert_eq!(browser.log_in("owner-acme", PASSWORD, "").await, 303);
+    world
+        .json(&["user", "disable", "owner-acme", "--firm-id", "acme"])
+        .await;
+    assert_eq!(browser.get("/api/v1/session").await.status, 401);
+    assert_eq!(browser.log_in("owner-acme", PASSWORD, "").await, 401);
+}
+
+#[tokio::test]
+async fn r212_an_operator_needs_a_code_and_each_code_opens_once() {
+    let world = two_firms().await;
+    let args = ["user", "operator", "alice", "--stdin", "--json"];
+    let made = world.command().run_with_input(&args, PASSWORD).await.unwrap();
+    let made = made.success().unwrap().json().unwrap();
+    let secret = made["totp_secret"].as_str().unwrap();
+    let mut browser = Browser::at(&world);
+    assert_eq!(browser.log_in("alice", PASSWORD, "").await, 401);
+    assert_eq!(browser.log_in("alice", PASSWORD, "000000").await, 401);
+    let code = totp(secret);
+    assert_eq!(browser.log_in("alice", PASSWORD, &code).await, 303);
+    let mut thief = Browser::at(&world);
+    assert_eq!(
+        thief.log_in("alice", PASSWORD, &code).await,
+        401,
+        "seen over a shoulder"
+    );
+}
+
+#[tokio::test]
+async fn r212_guessing_is_throttled_by_name_whoever_guesses_and_says_until_when() {
+    let world = two_firms().await;
+    give_password(&world, "admin-acme").await;
+    let mut guesser = Browser::at(&world);
+    for _ in 0..5 {
+        assert_eq!(guesser.log_in("admin-acme", "not the password", "").await, 401);
+    }
+    let locked = guesser.try_log_in("admin-acme", "not the password", "").await;
+    assert_eq!(locked.status, 429, "{}", locked.text);
+    assert!(locked.text.contains("try again in"), "{}", locked.text);
+    let mut owner = Browser::at(&world);
+    assert_eq!(
+        owner.log_in("admin-acme", PASSWORD, "").await,
+        429,
+        "also the right one"
+    );
+    give_password(&world, "owner-acme").await;
+    assert_eq!(owner.log_in("owner-acme", PASSWORD, "").await, 303, "nobody else");
+    for _ in 0..5 {
+        assert_eq!(guesser.log_in("nobody-at-all", "not the password", "").await, 401);
+    }
+    assert_eq!(
+        guesser.log_in("nobody-at-all", "not the password", "").await,
+        429,
+        "a name that nobody has tells nothing"
+    );
+    let (_, metrics) = world.portal_admin("/metrics").await;
+    assert!(
+        metrics.contains("quittance_portal_logins_total{result=\"locked\"} 3"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn r212_a_write_of_a_session_needs_its_csrf_token_and_a_foreign_form_none_logs_in() {
+    let world = two_firms().await;
+    let mut browser = logged_in(&world, "admin-acme").await;
+    let mut other = logged_in(&world, "owner-acme").await;
+    let body = json!({ "reason": "billed twice" });
+    let path = "/api/v1/autopay/pause";
+    for csrf in ["", "0123", &other.csrf] {
+        let request = browser
+            .request(Method::POST, path)
+            .header("x-csrf-token", csrf)
+            .json(&body);
+        let answer = browser.send(request).await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "csrf"), "{csrf:?}");
+    }
+    let bare = browser.request(Method::POST, path).json(&body);
+    assert_eq!(browser.send(bare).await.code(), "csrf");
+    assert_eq!(browser.submit("/logout", &[("csrf", "0123")]).await.status, 403);
+    assert_eq!(
+        world
+            .count("select count(*) from firms where autopay_paused_at is not null")
+            .await,
+        0
+    );
+    assert_eq!(browser.post(path, &body).await.status, 200);
+    // The form to log in belongs to the browser that loaded it.
+    let mut fresh = Browser::at(&world);
+    let forged = [("csrf", other.csrf.as_str()), ("name", "x"), ("password", "y")];
+    assert_eq!(fresh.submit("/login", &forged).await.status, 403);
+    assert_eq!(other.get("/api/v1/session").await.status, 200);
+}
+
+#[tokio::test]
+async fn r212_every_answer_says_what_browsers_may_do_with_it_and_no_page_has_a_script_or_a_key() {
+    let world = two_firms().await;
+    let mut browser = logged_in(&world, "admin-acme").await;
+    for path in [
+        "/login",
+        "/api/billing/",
+        "/api/v1/invoices",
+        "/api/v1/nothing",
+        "/nothing",
+        "/assets/style.css",
+        "/api/openapi.json",
+    ] {
+        let answer = browser.get(path).await;
+        let policy = answer.header("content-security-policy");
+        assert!(
+            policy.starts_with("default-src 'none'") && !policy.contains("unsafe"),
+            "{path}: {policy}"
+        );
+        assert!(
+            answer
+                .header("strict-transport-security")
+                .contains("max-age=31536000"),
+            "{path}"
+        );
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("x-frame-options"), "DENY", "{path}");
+        for forbidden in ["<script", "style=", "onclick", "sk_test_", "whsec_", "$argon2id"] {
+            assert!(!answer.text.contains(forbidden), "{path}: {forbidden}");
+        }
+    }
+    let (status, ready) = world.portal_admin("/readyz").await;
+    assert_eq!(status, 200, "{ready}");
+}
+
+#[tokio::test]
+async fn r092_an_operator_sees_a_firm_under_break_glass_alone_and_every_look_is_in_its_log() {
+    let world = two_firms().await;
+    let mut alice = operator(&world, "alice").await;
+    let invoices = "/api/v1/invoices?firm=acme";
+    assert_eq!(alice.get("/api/v1/invoices").await.code(), "break_glass_required");
+    assert_eq!(alice.get(invoices).await.code(), "break_glass_required");
+    let session = alice
+        .post(
+            "/api/v1/break-glass",
+            &json!({"firm": "acme", "reason": "ticket 17", "minutes": 30}),
+        )
+        .await;
+    assert_eq!(session.status, 201, "{}", session.text);
+    let seen = alice.get(invoices).await;
+    assert_eq!(seen.status, 200, "{}", seen.text);
+    assert_eq!(seen.json()["data"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        alice.get("/api/v1/invoices?firm=other").await.code(),
+        "break_glass_required"
+    );
+    let mut bob = operator(&world, "bob").await;
+    assert_eq!(
+        bob.get(invoices).await.code(),
+        "break_glass_required",
+        "not theirs"
+    );
+    // To look is not to act.
+    let void = "/api/v1/invoices/inv-zebra/void?firm=acme";
+    assert_eq!(alice.post(void, &json!({"reason": "x"})).await.code(), "role");
+    let mut admin = logged_in(&world, "admin-acme").await;
+    let page = admin.get("/api/billing/").await;
+    assert!(
+        page.text.contains("alice may look into this firm"),
+        "{}",
+        page.text
+    );
+    let looks =
+        "select count(*) from audit_events where action = 'break_glass.accessed' and actor_id = 'alice'
+                  and meta ->> 'request' = 'GET /api/v1/invoices'";
+    assert_eq!(world.count(looks).await, 1);
+    let id = session.json()["id"].as_str().unwrap().to_owned();
+    let end = format!("/api/v1/break-glass/{id}/revoke");
+    assert_eq!(admin.post(&end, &json!({"reason": "enough"})).await.status, 200);
+    assert_eq!(alice.get(invoices).await.code(), "break_glass_required");
+}
