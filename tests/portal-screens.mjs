@@ -79,7 +79,7 @@ for (const [look, width, height, scheme] of looks) {
         console.log(`${look} ${path}: ${line}`);
       }
     }
-    const { data } = await send('Page.captureScreenshot', { format: 'png', captureBeyondViewport: true, clip: { x: 0, y: 0, width, height: Math.min(page.high, 3000), scale: 1 } });
+    const { data } = await send('Page.captureScreenshot', { format: 'png', captureBeyondViewport: true, clip: { x: 0, y: 0, width, height: Math.min(page.high, Number(process.env.MOST_HIGH ?? 3000)), scale: Number(process.env.SCALE ?? 1) } });
     const file = `${folder}/${path.replace(/^\/|\/$/g, '').replace(/[^a-z0-9]+/gi, '-')}-${look}.png`;
     writeFileSync(file, Buffer.from(data, 'base64'));
   }

@@ -177,10 +177,11 @@ fn card_parts(subscription: Option<&Subscription>) -> (String, String) {
 
 fn invoice_cells(invoice: PlatformInvoice) -> Vec<Cell> {
     let out = |href: Option<String>, text: &str| {
-        href.map(|href| Cell::Out {
-            href,
-            text: text.to_owned(),
-        })
+        href.filter(|href| href.starts_with("https://"))
+            .map(|href| Cell::Out {
+                href,
+                text: text.to_owned(),
+            })
     };
     let pdf = out(invoice.pdf_url, "PDF").or_else(|| out(invoice.hosted_invoice_url, "View"));
     vec![

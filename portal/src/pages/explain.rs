@@ -13,7 +13,6 @@ use super::{
 };
 use crate::{
     auth::login::begin,
-    problem::Problem,
     route::{BILLING, OPERATORS, Route, Scope},
     view::{
         Badge, Block, Cell, Empty, Facts, Field, Filter, Step, Table, Tone, column,
