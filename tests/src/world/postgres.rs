@@ -42,7 +42,7 @@ pub enum Login {
 }
 
 impl Login {
-    const ALL: [Login; 6] = [
+    const ALL: [Login; 7] = [
         Login::Owner,
         Login::Ingress,
         Login::Worker,
