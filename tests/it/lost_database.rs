@@ -64,7 +64,7 @@ async fn assert_whole(world: &World, heads: &str) {
 }
 
 #[tokio::test]
-async fn load_a_lost_database_is_restored_and_nobody_is_charged_twice() {
+async fn a_lost_database_is_restored_and_nobody_is_charged_twice() {
     let mut world = World::start(WorldOptions::default()).await;
     let start = next_month();
     world
