@@ -210,13 +210,19 @@ async fn r206_usage_is_told_from_eighty_percent_on_and_a_higher_tier_ends_it() {
     assert_eq!(alerts(&world, "acme").await, ["USAGE_HIGH 1 over"]);
     let usage = report("agents=4000").await;
     assert_eq!(alerts(&world, "acme").await, ["USAGE_HIGH 1 over"]);
-    let agents = usage["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|row| row["metric"] == "agents")
-        .unwrap();
-    assert_eq!(json!([agents["used"], agents["limit"]]), json!([4000, null]));
+    // What was reported stands in the place of what we would have counted ourselves.
+    let usage_of = |usage: &serde_json::Value, metric: &str| -> Vec<serde_json::Value> {
+        let rows = usage["data"].as_array().unwrap().iter();
+        rows.filter(|row| row["metric"] == metric)
+            .map(|row| json!([row["used"], row["limit"]]))
+            .collect()
+    };
+    assert_eq!(usage_of(&usage, "agents"), [json!([4000, null])]);
+    assert_eq!(usage_of(&usage, "employees"), [json!([0, null])]);
+    assert_eq!(
+        usage_of(&report("employees=12").await, "employees"),
+        [json!([12, null])]
+    );
 }
 
 /// P3 for platform billing: a call whose answer is lost is asked for with the same key, and never makes a second subscription.
