@@ -146,7 +146,7 @@ mod tests {
         let date = NaiveDate::MIN;
         assert!(Topic::FailureRate(date).key().starts_with(FAILURE_RATE));
         assert!(Topic::DailySummary(date).key().starts_with(DAILY_SUMMARY));
-        let expiring = Topic::SubscriptionExpiring("sub_1", DateTime::UNIX_EPOCH).key();
-        assert!(expiring.starts_with(&expiring_of("sub_1")));
+        let expiring = Topic::SubscriptionExpiring(FAILURE_RATE, DateTime::UNIX_EPOCH).key();
+        assert!(expiring.starts_with(&expiring_of(FAILURE_RATE)));
     }
 }
