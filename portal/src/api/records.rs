@@ -5,6 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use shared::{
     actions::access::{self, TokenOrder},
+    clock::real_now,
     domain::audit_action::Category,
     store::{
         access::tokens::{self, TokenRow},
@@ -205,7 +206,7 @@ async fn create_token(
         firm: Some(firm),
         name,
         role: &new.role,
-        expires_at: Utc::now() + TimeDelta::days(i64::from(new.days)),
+        expires_at: real_now() + TimeDelta::days(i64::from(new.days)),
     };
     let (id, token) = access::create_token(tx, &order, &by).await?;
     act.done(StatusCode::CREATED, &MadeToken { id, token }).await

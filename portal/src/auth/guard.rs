@@ -13,10 +13,11 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Redirect, Response},
 };
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use serde::Deserialize;
 use serde_json::json;
 use shared::{
+    clock::real_now,
     ids::FirmId,
     password,
     store::{
@@ -168,7 +169,7 @@ async fn by_token(app: &App, word: &str) -> Result<Option<Caller>, Problem> {
     let found = tokens::find(&mut conn, &password::fingerprint(word)).await?;
     drop(conn);
     let Some(token) = found else { return Ok(None) };
-    if token.used_at.is_none_or(|at| at + NOTE_USE_EVERY < Utc::now()) {
+    if token.used_at.is_none_or(|at| at + NOTE_USE_EVERY < real_now()) {
         let mut tx = begin(&app.db, token.firm).await?;
         tokens::touch(&mut tx, token.id).await?;
         tx.commit().await?;
@@ -181,7 +182,7 @@ async fn by_session(app: &App, word: &str) -> Result<Option<Caller>, Problem> {
     let found = sessions::find(&mut conn, &password::fingerprint(word)).await?;
     drop(conn);
     let Some(session) = found else { return Ok(None) };
-    if session.seen_at + NOTE_USE_EVERY < Utc::now() {
+    if session.seen_at + NOTE_USE_EVERY < real_now() {
         let mut tx = begin(&app.db, session.firm).await?;
         sessions::touch(&mut tx, session.id).await?;
         tx.commit().await?;

@@ -6,10 +6,10 @@
 use std::{net::IpAddr, sync::LazyLock, time::Duration};
 
 use axum::http::StatusCode;
-use chrono::Utc;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use shared::{
+    clock::real_now,
     ids::FirmId,
     password,
     store::{
@@ -79,7 +79,7 @@ pub async fn log_in(app: &App, attempt: &Attempt<'_>) -> Result<String, Problem>
     let step = found
         .as_ref()
         .and_then(|login| login.totp_secret.as_ref().map(|secret| (login, secret)))
-        .map(|(login, secret)| totp::step_of(attempt.code, secret, Utc::now().timestamp(), login.totp_step));
+        .map(|(login, secret)| totp::step_of(attempt.code, secret, real_now().timestamp(), login.totp_step));
     match (found, step) {
         (Some(login), None | Some(Some(_))) if is_right => {
             if let Some(token) = enter(&app.db, &login, step.flatten()).await? {

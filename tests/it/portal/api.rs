@@ -379,11 +379,15 @@ async fn r212_a_job_that_was_given_up_and_an_event_are_run_again_by_the_api() {
         .post(&format!("/api/v1/jobs/{job}/retry"), &json!({"reason": "x"}))
         .await;
     assert_eq!((done.status, done.code().as_str()), (409, "job_done"));
-    sqlx::query("update jobs set state = 'discarded', last_error = 'invented' where id = $1::uuid")
-        .bind(&job)
-        .execute(&world.db)
-        .await
-        .unwrap();
+    // As if it had been given up: a job that has ended stays so, unless the guard looks away.
+    let mut tx = world.db.begin().await.unwrap();
+    for sql in [
+        "set local session_replication_role = replica".to_owned(),
+        format!("update jobs set state = 'discarded', last_error = 'invented' where id = '{job}'"),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *tx).await.unwrap();
+    }
+    tx.commit().await.unwrap();
     let again = admin
         .post(&format!("/api/v1/jobs/{job}/retry"), &json!({"reason": "mended"}))
         .await;

@@ -8,6 +8,7 @@ use chrono::{TimeDelta, Utc};
 use serde::Serialize;
 use shared::{
     actions::access::{self, TokenOrder},
+    clock::real_now,
     ids::{FirmId, UserId},
     password,
     store::{
@@ -233,7 +234,7 @@ async fn token(db: &Db, command: TokenCommand, out: Format) -> Result<(), Failur
                 firm,
                 name: &name,
                 role: &role,
-                expires_at: Utc::now() + expires_in,
+                expires_at: real_now() + expires_in,
             };
             let (tx, by) = act.parts();
             let (id, token) = access::create_token(tx, &order, &by).await?;
