@@ -64,7 +64,6 @@ pub fn table() -> Vec<Route> {
 }
 
 /// The router over the whole table. What is not on it is not there.
-#[must_use]
 pub fn router(app: &App) -> Router {
     let mut paths: BTreeMap<&'static str, axum::routing::MethodRouter<App>> = BTreeMap::new();
     for route in table() {

@@ -385,7 +385,10 @@ async fn r212_a_job_that_was_given_up_and_an_event_are_run_again_by_the_api() {
         "set local session_replication_role = replica".to_owned(),
         format!("update jobs set state = 'discarded', last_error = 'invented' where id = '{job}'"),
     ] {
-        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *tx).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .execute(&mut *tx)
+            .await
+            .unwrap();
     }
     tx.commit().await.unwrap();
     let again = admin

@@ -2,7 +2,6 @@
 //! and puts on record that it has looked at what was done.
 
 use axum::response::Response;
-use chrono::Utc;
 use shared::store::{
     self,
     break_glass::{self, Filter as Which},
@@ -60,7 +59,7 @@ async fn list(at: At) -> Result<Response, PageProblem> {
     let mut conn = at.app.db.pool().acquire().await.map_err(store::Error::from)?;
     let open = break_glass::all_open(&mut conn).await?;
     drop(conn);
-    let now = Utc::now();
+    let now = at.app.db.now().await?;
     let own = open
         .into_iter()
         .filter(|session| session.operator == at.caller.label);

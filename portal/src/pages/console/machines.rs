@@ -1,9 +1,11 @@
 //! `/console/schedules` and `/console/workers`: what ticks, and who works.
 
 use axum::response::Response;
-use chrono::Utc;
 use serde::Deserialize;
-use shared::store::{self, operations};
+use shared::{
+    clock::real_now,
+    store::{self, operations},
+};
 
 use super::{SECTION, tabs};
 use crate::{
@@ -128,7 +130,7 @@ async fn workers(at: At) -> Result<Response, PageProblem> {
     let mut conn = at.app.db.pool().acquire().await.map_err(store::Error::from)?;
     let rows = operations::workers(&mut conn).await?;
     drop(conn);
-    let now = Utc::now();
+    let now = real_now();
     let columns = [
         column("Worker"),
         column("State"),
