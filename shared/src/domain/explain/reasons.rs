@@ -506,6 +506,58 @@ pub const REASONS: &[Reason] = &[
         "it has not failed, and runs by itself when it is due",
         WAIT,
     ),
+    // What a firm itself pays: why Stripe is not asked for a change, and what ends before it is renewed.
+    reason(
+        "customer_exists",
+        "the firm is a customer of the platform already",
+        NOTHING,
+    ),
+    reason(
+        "no_platform_customer",
+        "the firm is no customer of the platform yet",
+        &["quittance platform customer create {firm}"],
+    ),
+    reason(
+        "change_is_open",
+        "an earlier change is on its way to Stripe",
+        WAIT,
+    ),
+    reason(
+        "no_such_tier",
+        "there is no such tier",
+        &["name one of those that there are: quittance platform tiers"],
+    ),
+    reason(
+        "tier_without_price",
+        "the tier has no price at Stripe yet",
+        &["an operator sets it: quittance platform set-price"],
+    ),
+    reason(
+        "already_subscribed",
+        "the firm has a subscription",
+        &["change its tier instead: quittance platform change-tier {firm}"],
+    ),
+    reason(
+        "not_subscribed",
+        "the firm has no subscription",
+        &["quittance platform subscribe {firm}"],
+    ),
+    reason("same_tier", "the subscription is of this tier already", NOTHING),
+    reason(
+        "same_renewal",
+        "the subscription's renewal is set so already",
+        NOTHING,
+    ),
+    reason(
+        "not_renewed",
+        "the subscription ends with its period, as somebody asked",
+        &["quittance platform auto-renewal {firm} on"],
+    ),
+    reason(
+        "card_expires",
+        "the card expires before the subscription is renewed",
+        &["the firm gives another card on Stripe's page: quittance platform link {firm}"],
+    ),
 ];
 
 /// The entry of a code. What follows a colon is a detail (`rejected_request:amount_too_small`).
