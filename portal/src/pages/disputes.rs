@@ -262,7 +262,7 @@ async fn show(at: At, Id(id): Id) -> Result<Response, PageProblem> {
         }))
         .with(Block::Table(movements))
         .with(Block::Table(ledger));
-    if at.acts() && row.outcome.as_deref() == Some("lost") && row.decision.is_none() {
+    if at.acts() && row.decision.as_deref() == Some("needed") {
         let to = format!("{HERE}/{}/resolve", encoded(&row.id));
         let rebill = Form::new("rebill", "Bill the client again", &to, "Bill again")
             .intro("A new invoice over what was taken.")
