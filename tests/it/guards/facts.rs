@@ -134,6 +134,7 @@ fn fresh(kind: &str) -> &'static str {
     match kind {
         "uuid" => "gen_random_uuid()",
         "text" => "gen_random_uuid()::text",
+        "bytea" => "sha256(gen_random_uuid()::text::bytea)",
         "date" => "'2199-12-31'::date",
         "timestamp with time zone" => "'2199-12-31'::timestamptz",
         _ => "1000000",
