@@ -424,8 +424,9 @@ async fn r211_p8_the_portal_asks_for_its_own_firm_and_writes_nothing_else() {
         "update platform_requests set state = 'done'",
         "update platform_customers set stripe_customer_id = 'cus_x'",
         "update subscription_tiers set monthly_cost_minor = 0",
+        // Its API enqueues work of its own firm, and of no other.
         "insert into jobs (id, firm_id, queue, kind, dedupe_key, run_at, created_at)
-           select gen_random_uuid(), firm_id, 'charges', 'collect_invoice', 'x', now(), now() from platform_customers",
+           select gen_random_uuid(), gen_random_uuid(), 'charges', 'collect_invoice', 'x', now(), now() from platform_customers",
     ] {
         let mut tx = conn.begin().await.unwrap();
         set_firm(&mut tx, acme).await;

@@ -142,6 +142,7 @@ async fn send(browser: &mut Browser, page: &Answer, action: &str, fields: &[(&st
     browser.submit(action, &sent).await
 }
 
+/// the six routes, served as HTML.
 #[tokio::test]
 async fn r207_the_pages_of_a_firm_hold_what_they_should_and_nothing_inline() {
     let world = two_firms().await;
@@ -525,6 +526,7 @@ async fn r113_a_credit_that_is_given_twice_by_a_double_click_is_given_once() {
     world.assert_books_balance().await;
 }
 
+/// the operator console lives with the pages.
 #[tokio::test]
 async fn r207_the_console_shows_queues_and_asks_for_a_reason() {
     let world = two_firms().await;
