@@ -152,6 +152,7 @@ begin
               and c.relname not in ('stripe_events', 'stripe_event_bodies', 'stripe_routes', 'disputes', 'dispute_movements', 'processor_fees',
                 'payment_methods', 'users', 'logins', 'portal_sessions', 'api_tokens', 'idempotency_keys', 'audit_events', 'audit_blocks',
                 'audit_unsealed', 'recon_runs', 'recon_findings', 'break_glass_entries', 'firms', 'jobs')
+              and not starts_with(c.relname, 'platform_')           -- a mirror of Stripe's; what the portal asks for has its grants there
               and has_table_privilege('quittance_worker', c.oid, p.privilege) loop
     execute format('grant %s on %I to quittance_portal', r.privilege, r.relname);
   end loop;

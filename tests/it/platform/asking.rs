@@ -430,7 +430,7 @@ async fn r211_p8_the_portal_asks_for_its_own_firm_and_writes_nothing_else() {
     ] {
         let mut tx = conn.begin().await.unwrap();
         set_firm(&mut tx, acme).await;
-        let refused = sqlx::query(forbidden).execute(&mut *tx).await.unwrap_err();
+        let refused = sqlx::query(forbidden).execute(&mut *tx).await.expect_err(forbidden);
         let refused = refused.into_database_error().unwrap();
         assert_eq!(refused.code().as_deref(), Some("42501"), "{forbidden}: {refused}");
         tx.rollback().await.unwrap();
