@@ -78,14 +78,17 @@ begin
     execute format('create policy platform on %I to quittance_portal, quittance_worker using (firm_id is null and app.firm() is null)
                       with check (firm_id is null and app.firm() is null)', t);
     execute format('revoke select on %I from quittance_readonly, quittance_operator', t);
-    execute format('grant insert, update, delete on %I to quittance_portal', t);
   end loop;
 end $$;
+-- It opens sessions and makes tokens of a firm; whom it lets in, with what, as what, and for how long, it changes for nobody.
+grant update (totp_step) on logins to quittance_portal;
+grant insert, update (seen_at), delete on portal_sessions to quittance_portal;
+grant insert, update (used_at, revoked_at, revoked_by) on api_tokens to quittance_portal;
+grant insert, update, delete on idempotency_keys to quittance_portal;
+create policy of_a_firm on api_tokens as restrictive for insert to quittance_portal with check (firm_id is not null);
 grant select, insert, update, delete on login_throttle to quittance_portal;
 grant insert, update on logins, api_tokens to quittance_worker;             -- `quittance user`
 grant delete on portal_sessions, login_throttle to quittance_worker;
-revoke delete on logins, api_tokens from quittance_portal;
-revoke insert on logins from quittance_portal;
 
 -- What is looked up before it is known whose it is. Each needs what only its owner holds, but the first: it tells the hash of a
 -- password to the portal, which alone may ask.
@@ -99,11 +102,11 @@ create function app.find_session(token bytea)
                  client_id uuid, can_view_billing boolean, seen_at timestamptz)
   language sql stable security definer set search_path = public, pg_temp as
 $$ select s.id, s.firm_id, l.id, l.name, u.id, coalesce(u.external_id, u.id::text, l.name), coalesce(u.name, l.name),
-          coalesce(u.role, 'operator'), u.client_id, coalesce(u.can_view_billing, true), s.seen_at
+          case when l.firm_id is null then 'operator' else u.role end, u.client_id, coalesce(u.can_view_billing, true), s.seen_at
      from portal_sessions s join logins l on l.id = s.login_id
      left join users u on u.firm_id = l.firm_id and u.id = l.user_id
     where s.token_sha256 = token and s.expires_at > clock_timestamp() and s.seen_at > clock_timestamp() - interval '1 hour'
-      and l.disabled_at is null $$;
+      and l.disabled_at is null and (l.firm_id is null or u.id is not null) $$;
 
 create function app.find_token(token bytea)
   returns table (token_id uuid, firm_id uuid, name text, role text, used_at timestamptz)
@@ -157,6 +160,13 @@ begin
     execute format('grant %s on %I to quittance_portal', r.privilege, r.relname);
   end loop;
 end $$;
+-- What Stripe did with money, Stripe says to the worker.
+create policy from_elsewhere on payments as restrictive for insert to quittance_portal with check (method = 'external');
+create policy ordered on refunds as restrictive for insert to quittance_portal with check (destination = 'credit' or state = 'requested');
+create policy of_the_worker on refunds as restrictive for update to quittance_portal using (true) with check (false);
+create policy of_the_worker on payment_attempts as restrictive for insert to quittance_portal with check (false);
+create policy given_up on payment_attempts as restrictive for update to quittance_portal using (true) with check (state = 'canceled');
+create policy without_success on collection_cycles as restrictive for update to quittance_portal using (true) with check (state <> 'succeeded');
 grant insert (firm_id, at, category, action, severity, actor_kind, actor_id, subject_kind, subject_id, cause_kind, cause_id, meta)
   on audit_events to quittance_portal;
 grant insert on audit_unsealed, installation_changes to quittance_portal;

@@ -79,7 +79,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
 }
 
 /// Postgres keeps no text with a zero in it, so there is nothing of such a name, and nothing may be called so.
-fn has_zero(text: &str) -> bool {
+pub fn has_zero(text: &str) -> bool {
     text.contains('\0') || text.contains("%00") || text.contains("\\u0000")
 }
 

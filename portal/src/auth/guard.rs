@@ -34,6 +34,7 @@ use super::{Caller, Role, caller::Via, csrf, login::begin};
 use crate::{
     app::{self, App, MAX_BODY_BYTES},
     problem::Problem,
+    request::has_zero,
     route::{Access, Kind, Route, Scope},
 };
 
@@ -349,8 +350,11 @@ fn named_firm(request: &Request) -> Result<Option<String>, Problem> {
         return Ok(Some(text.to_owned()));
     }
     let query = axum::extract::Query::<FirmQuery>::try_from_uri(request.uri());
-    let named = query.map_err(|_| Problem::invalid("firm", "no text"))?;
-    Ok(named.0.firm)
+    let named = query.map_err(|_| Problem::invalid("firm", "no text"))?.0.firm;
+    if named.as_deref().is_some_and(has_zero) {
+        return Err(Problem::invalid("firm", "no text"));
+    }
+    Ok(named)
 }
 
 /// Where a request comes from: the connection's address, or what our own proxies say of it.

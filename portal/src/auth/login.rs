@@ -30,7 +30,7 @@ const FREE_OF_NAME: i32 = 5;
 /// Failures from one address that cost nothing: an office has one address.
 const FREE_OF_ADDRESS: i32 = 30;
 
-/// Passwords checked at a time: each takes 19 MiB and a core.
+/// Attempts at a time: each takes 19 MiB and a core.
 static CHECKS: Semaphore = Semaphore::const_new(2);
 
 /// The hash that is checked where there is no login: a password that nobody knows.
@@ -38,7 +38,6 @@ static NOBODY: LazyLock<String> =
     LazyLock::new(|| password::hash(&password::random_word()).unwrap_or_default());
 
 /// What somebody typed.
-#[derive(Debug)]
 pub struct Attempt<'a> {
     /// The name.
     pub name: &'a str,
@@ -63,6 +62,8 @@ pub async fn log_in(app: &App, attempt: &Attempt<'_>) -> Result<String, Problem>
             FREE_OF_ADDRESS,
         ),
     ];
+    // Held until what came of it is noted: whoever asks many times at once is counted like one who asks one by one.
+    let _place = CHECKS.acquire().await.map_err(|fault| Problem::bug(&fault))?;
     let mut conn = app.db.pool().acquire().await.map_err(store::Error::from)?;
     for (key, _) in &keys {
         if let Some(wait) = throttle::locked_for(&mut conn, key).await? {
@@ -112,9 +113,8 @@ fn locked(wait: Duration) -> Problem {
     )
 }
 
-/// On a thread of its own, few at a time: hashing is meant to be slow.
+/// On a thread of its own: hashing is meant to be slow.
 async fn check(typed: String, hash: String) -> Result<bool, Problem> {
-    let _place = CHECKS.acquire().await.map_err(|fault| Problem::bug(&fault))?;
     tokio::task::spawn_blocking(move || password::is_right(&typed, &hash))
         .await
         .map_err(|fault| Problem::bug(&fault))

@@ -59,6 +59,7 @@ async fn r212_lists_go_on_page_by_page_and_refuse_what_is_no_cursor() {
         ("/api/v1/invoices?cursor=nothing", 404),
         ("/api/v1/jobs?cursor=nothing", 400),
         ("/api/v1/invoices?client=%00", 400),
+        ("/api/v1/invoices?firm=%00", 400),
         ("/api/v1/invoices/%00", 404),
     ] {
         let answer = admin.get(path).await;

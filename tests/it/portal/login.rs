@@ -258,3 +258,69 @@ async fn r092_an_operator_sees_a_firm_under_break_glass_alone_and_every_look_is_
     assert_eq!(admin.post(&end, &json!({"reason": "enough"})).await.status, 200);
     assert_eq!(alice.get(invoices).await.code(), "break_glass_required");
 }
+
+/// What its login may not do even where somebody else sends the statements: no route does any of this.
+#[tokio::test]
+async fn r212_p8_the_portals_login_opens_no_door_and_says_nothing_of_money_that_stripe_has_not_said() {
+    let world = two_firms().await;
+    give_password(&world, "admin-acme").await;
+    operator(&world, "alice").await;
+    let firm = world
+        .texts("select id::text from firms where external_id = 'acme'")
+        .await
+        .concat();
+    let mut conn = world.db.acquire().await.unwrap().detach();
+    let run = async |conn: &mut sqlx::PgConnection, sql: String| {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(conn).await
+    };
+    run(&mut conn, "set role quittance_portal".into()).await.unwrap();
+    let payment = "insert into payments (firm_id, id, client_id, invoice_id, method, stripe_charge_id, external_ref, amount_minor, currency,
+                                         received_at, recorded_at, cause)
+                   select firm_id, gen_random_uuid(), client_id, null";
+    let cases = [
+        ("", "update logins set password_hash = password_hash".to_owned()),
+        ("", "update logins set totp_secret = totp_secret".to_owned()),
+        ("", "delete from logins".to_owned()),
+        (
+            "",
+            "insert into api_tokens (id, firm_id, name, role, token_sha256, created_by, created_at, expires_at)
+             values (gen_random_uuid(), null, 'x', 'operator', 'x', 'x', now(), now())"
+                .to_owned(),
+        ),
+        (&firm, "update api_tokens set role = 'owner'".to_owned()),
+        (&firm, "update portal_sessions set expires_at = now() + interval '1 year'".to_owned()),
+        (
+            &firm,
+            format!("{payment}, 'stripe', 'ch_made_up', null, 1, currency, now(), now(), 'x' from payments limit 1"),
+        ),
+        (
+            &firm,
+            "insert into refunds (firm_id, id, payment_id, amount_minor, currency, destination, state, created_at)
+             select firm_id, gen_random_uuid(), id, 1, currency, 'card', 'succeeded', now() from payments limit 1"
+                .to_owned(),
+        ),
+        (
+            &firm,
+            format!("insert into payment_attempts (firm_id, id, state) values ('{firm}', gen_random_uuid(), 'succeeded')"),
+        ),
+        // Stopped by the guard of a cycle that has ended before its policy is asked.
+        (&firm, "update collection_cycles set state = 'succeeded'".to_owned()),
+    ];
+    for (of, forbidden) in cases {
+        run(
+            &mut conn,
+            format!("select set_config('app.firm_id', '{of}', false)"),
+        )
+        .await
+        .unwrap();
+        run(&mut conn, "begin".into()).await.unwrap();
+        let refused = run(&mut conn, forbidden.clone()).await.expect_err(&forbidden);
+        let refused = refused.into_database_error().unwrap();
+        let code = refused.code().unwrap_or_default().into_owned();
+        assert!(
+            ["42501", "QT010"].contains(&code.as_str()),
+            "{forbidden}: {refused}"
+        );
+        run(&mut conn, "rollback".into()).await.unwrap();
+    }
+}
