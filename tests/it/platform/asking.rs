@@ -299,7 +299,7 @@ async fn acme_until(world: &tests::world::World, sql: &str) {
             return;
         }
         world.advance("30s").await;
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        world.settle().await;
     }
     panic!("{sql} gives nothing");
 }

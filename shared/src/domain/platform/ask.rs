@@ -217,6 +217,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn r214_each_thing_that_is_asked_has_the_word_of_its_table() {
+        let tier = || "PRO".to_owned();
+        let return_url = || "https://firm.example/".to_owned();
+        let asked = [
+            (Ask::Customer, "customer"),
+            (Ask::BillingEmail, "billing_email"),
+            (Ask::Subscribe { tier: tier() }, "subscribe"),
+            (Ask::ChangeTier { tier: tier() }, "change_tier"),
+            (Ask::AutoRenewal { on: true }, "auto_renewal"),
+            (Ask::Cancel, "cancel"),
+            (
+                Ask::BillingLink {
+                    return_url: return_url(),
+                },
+                "billing_link",
+            ),
+            (
+                Ask::CheckoutLink {
+                    tier: tier(),
+                    return_url: return_url(),
+                },
+                "checkout_link",
+            ),
+        ];
+        for (ask, word) in asked {
+            assert_eq!(ask.kind(), word);
+        }
+        let told = NotAsked::TierWithoutPrice.to_string();
+        assert!(told.contains("quittance platform set-price"), "{told}");
+    }
+
+    #[test]
     fn r214_what_is_asked_is_refused_for_one_reason_each() {
         let subscribe = || Ask::Subscribe { tier: "PRO".into() };
         let change = || Ask::ChangeTier { tier: "PRO".into() };
