@@ -2,7 +2,9 @@
 
 use std::{io, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
+use axum::Router;
 use secrecy::ExposeSecret;
+use shared::serve::Server;
 use shared::store::{self, Db, DbOptions, migrations::SchemaState};
 use sqlx::postgres::PgConnectOptions;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -14,7 +16,6 @@ use crate::{
     health::{self, Health},
     inbox::{COMMIT_DEADLINE, Inbox},
     metrics::Metrics,
-    server::Server,
     signature::{self, Verifier},
     webhook::Door,
 };
@@ -81,9 +82,9 @@ pub struct Running {
     /// Where the admin port really is.
     pub admin_addr: SocketAddr,
     /// The public port; returns when stopped and drained.
-    pub public: Server,
+    pub public: Server<Router>,
     /// The admin port.
-    pub admin: Server,
+    pub admin: Server<Router>,
     /// Write batches until the door is gone.
     pub committers: JoinSet<()>,
     /// To be closed last.
@@ -117,7 +118,7 @@ pub async fn start(settings: &Settings, draining: &CancellationToken) -> Result<
         admin_addr,
         public: Server {
             listener,
-            router: door.routes(),
+            service: door.routes(),
             max_connections: settings.max_connections,
             connections: Some(metrics.connections.clone()),
             draining: draining.clone(),
@@ -125,7 +126,7 @@ pub async fn start(settings: &Settings, draining: &CancellationToken) -> Result<
         },
         admin: Server {
             listener: admin_listener,
-            router: admin::routes(health, metrics),
+            service: admin::routes(health, metrics),
             max_connections: MAX_ADMIN_CONNECTIONS,
             connections: None,
             draining: CancellationToken::new(), // probes go on while the public port drains

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    body::{Body, to_bytes},
     extract::{DefaultBodyLimit, Request, State},
     http::{StatusCode, Uri},
     middleware::{Next, from_fn, from_fn_with_state},
@@ -26,6 +27,8 @@ use crate::{
 
 /// Largest body that is read. The largest that makes sense is a form.
 pub const MAX_BODY_BYTES: usize = 64 << 10;
+/// A body must have arrived in full after this long, whoever sends it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// After which a request is given up: longer than any statement may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -121,13 +124,31 @@ async fn not_like_this(uri: Uri) -> Response {
     show(problem, kind_of(&uri))
 }
 
+/// The request with all of its body, which a slow sender cannot keep us waiting for.
+async fn whole(request: Request) -> Result<Request, Problem> {
+    let (parts, body) = request.into_parts();
+    match timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY_BYTES)).await {
+        Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes))),
+        Ok(Err(_)) => Err(guard::too_large()),
+        Err(_elapsed) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request_timeout",
+            "the body did not arrive in time",
+        )),
+    }
+}
+
 /// No address asks without end, and no request lasts without end.
 async fn limit_and_time(State(app): State<App>, request: Request, next: Next) -> Response {
     let kind = kind_of(request.uri());
     let address = guard::address(&request, app.proxies);
-    if let Some(problem) = guard::limited(&app, &format!("address:{address}"), "address") {
+    if let Some(problem) = guard::limited(&app, &format!("address:{}", guard::network(address)), "address") {
         return show(problem, kind);
     }
+    let request = match whole(request).await {
+        Ok(request) => request,
+        Err(problem) => return show(problem, kind),
+    };
     match timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_elapsed) => {

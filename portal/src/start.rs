@@ -2,10 +2,12 @@
 
 use std::{future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
-use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
-use shared::store::{
-    self, Db, DbOptions,
-    migrations::{self, SchemaState},
+use shared::{
+    serve::Server,
+    store::{
+        self, Db, DbOptions,
+        migrations::{self, SchemaState},
+    },
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +19,10 @@ use crate::{
     metrics::Metrics,
 };
 
+/// Open connections; more wait in the kernel.
+const MAX_OPEN: usize = 1024;
+/// The same on the admin port: probes and scrapers.
+const MAX_ADMIN_OPEN: usize = 64;
 /// Pooled connections: requests are short, and wait a little for one.
 const MAX_CONNECTIONS: u32 = 16;
 /// Postgres must answer within this at start.
@@ -98,33 +104,27 @@ pub async fn start(settings: &Settings, draining: &CancellationToken) -> Result<
     let metrics = Arc::new(Metrics::try_new()?);
     let url = url(&db, settings, addr).await?;
     let app = App::new(db.clone(), settings, &url, Arc::clone(&metrics));
-    let service = app::router(&app).into_make_service_with_connect_info::<SocketAddr>();
-    let admin_service = admin::routes(db, metrics, draining.clone()).into_make_service_with_connect_info();
+    let public = Server {
+        listener,
+        service: app::router(&app),
+        max_connections: MAX_OPEN,
+        connections: None,
+        draining: draining.clone(),
+        stopped: draining.clone(),
+    };
+    let admin = Server {
+        listener: admin_listener,
+        service: admin::routes(db, metrics, draining.clone()),
+        max_connections: MAX_ADMIN_OPEN,
+        connections: None,
+        draining: CancellationToken::new(), // probes go on while the public port drains
+        stopped: CancellationToken::new(),
+    };
     Ok(Running {
         addr,
         admin_addr,
-        public: serve(listener, service, Some(draining.clone())),
-        admin: serve(admin_listener, admin_service, None),
-    })
-}
-
-fn serve(
-    listener: TcpListener,
-    service: IntoMakeServiceWithConnectInfo<axum::Router, SocketAddr>,
-    until: Option<CancellationToken>,
-) -> Serving {
-    Box::pin(async move {
-        let served = match until {
-            Some(draining) => {
-                axum::serve(listener, service)
-                    .with_graceful_shutdown(draining.cancelled_owned())
-                    .await
-            }
-            None => axum::serve(listener, service).await,
-        };
-        if let Err(fault) = served {
-            tracing::error!(%fault, "a port failed");
-        }
+        public: Box::pin(public.run()),
+        admin: Box::pin(admin.run()),
     })
 }
 

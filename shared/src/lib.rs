@@ -15,6 +15,8 @@ mod otlp;
 pub mod password;
 pub mod probe;
 pub mod sabotage;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod store;
 pub mod telemetry;
 pub mod trace;

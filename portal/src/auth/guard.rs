@@ -2,13 +2,13 @@
 //! firm. A route cannot be served without it, as the router puts it in front of each.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Instant,
 };
 
 use axum::{
     body::{Body, Bytes},
-    extract::{ConnectInfo, Form, FromRequest as _, Request, State},
+    extract::{Form, FromRequest as _, Request, State},
     http::{HeaderMap, HeaderName, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Redirect, Response},
@@ -367,9 +367,21 @@ fn named_firm(request: &Request) -> Result<Option<String>, Problem> {
 pub fn address(request: &Request, proxies: usize) -> IpAddr {
     let peer = request
         .extensions()
-        .get::<ConnectInfo<SocketAddr>>()
-        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(addr)| addr.ip());
+        .get::<SocketAddr>()
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), SocketAddr::ip);
     forwarded(request.headers(), proxies).unwrap_or(peer)
+}
+
+/// What counts as one address: a host of IPv4, and a /64 of IPv6, which is what one subscriber gets and may use every address of.
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(host) => IpAddr::V4(host),
+        IpAddr::V6(host) => {
+            let [a, b, c, d, ..] = host.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
 }
 
 /// Each proxy adds the address that it saw; the one that our outermost proxy added is counted from the end, so that what a client
@@ -415,6 +427,15 @@ mod tests {
         assert_eq!(forwarded(&line, 1), Some("10.0.0.2".parse().unwrap()));
         assert_eq!(forwarded(&line, 2), Some("10.0.0.1".parse().unwrap()));
         assert_eq!(forwarded(&headers("10.0.0.1"), 2), None);
+    }
+
+    #[test]
+    fn r212_whoever_has_a_64_of_ipv6_counts_as_one_address() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
     }
 
     #[test]

@@ -5,12 +5,11 @@
 //! accepted, and connections that were accepted a moment ago still have one to send their request. Then whatever idles
 //! is closed, and requests under way are finished.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, error, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body};
 use hyper::{
-    Request,
-    body::Incoming,
+    Request, Response,
+    body::{Body, Incoming},
     header::{CONNECTION, HeaderValue},
     server::conn::http1,
     service::service_fn,
@@ -28,7 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use crate::patience::{Patience, Patient, Progress};
+use super::patience::{Patience, Patient, Progress};
 
 /// Read buffer of a connection, and so the largest head. Stripe's heads are under 1 KiB.
 const MAX_BUFFER_BYTES: usize = 16 << 10;
@@ -38,11 +37,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LINGER: Duration = Duration::from_millis(500);
 
 /// One listening port.
-pub struct Server {
+pub struct Server<S> {
     /// Bound already.
     pub listener: TcpListener,
-    /// What is served.
-    pub router: Router,
+    /// What is served. A request has the peer's [`SocketAddr`] among its extensions.
+    pub service: S,
     /// Open connections; more wait in the kernel.
     pub max_connections: usize,
     /// Counts them.
@@ -53,12 +52,19 @@ pub struct Server {
     pub stopped: CancellationToken,
 }
 
-impl Server {
+impl<S, B> Server<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn error::Error + Send + Sync>>,
+{
     /// Serves until stopped, and returns when the last request has been answered.
     pub async fn run(self) {
         let places = Arc::new(Semaphore::new(self.max_connections));
         let host = Host {
-            router: self.router,
+            service: self.service,
             connections: self.connections,
             draining: self.draining,
             graceful: GracefulShutdown::new(),
@@ -70,7 +76,7 @@ impl Server {
             };
             tokio::select! {
                 (accepted, Ok(place)) = next => match accepted {
-                    Ok((stream, _)) => host.serve(stream, place),
+                    Ok((stream, peer)) => host.serve(stream, peer, place),
                     Err(fault) => {
                         tracing::warn!(%fault, "a connection could not be accepted");
                         sleep(ACCEPT_PAUSE).await;
@@ -92,42 +98,50 @@ impl Server {
 }
 
 /// Serves the connections of one port.
-struct Host {
-    router: Router,
+struct Host<S> {
+    service: S,
     connections: Option<IntGauge>,
     draining: CancellationToken,
     graceful: GracefulShutdown,
 }
 
-impl Host {
+impl<S, B> Host<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn error::Error + Send + Sync>>,
+{
     /// Takes what the kernel has accepted for us already, and closes the port right after, by direct system calls: what
     /// arrives between the last of them and the close would be reset.
     fn serve_backlog(&self, listener: TcpListener, places: &Arc<Semaphore>) -> io::Result<()> {
         let listener = listener.into_std()?;
         while let Ok(place) = Arc::clone(places).try_acquire_owned() {
-            let (stream, _) = match listener.accept() {
+            let (stream, peer) = match listener.accept() {
                 Ok(accepted) => accepted,
                 Err(none) if none.kind() == io::ErrorKind::WouldBlock => break,
                 Err(fault) => return Err(fault),
             };
             stream.set_nonblocking(true)?;
-            self.serve(TcpStream::from_std(stream)?, place);
+            self.serve(TcpStream::from_std(stream)?, peer, place);
         }
         Ok(())
     }
 
-    fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
         if let Err(fault) = stream.set_nodelay(true) {
             tracing::debug!(%fault, "TCP_NODELAY was refused");
         }
         let open = Open::new(self.connections.clone(), place);
         let progress = Progress::default();
         let io = TokioIo::new(Patient::new(stream, progress.clone(), Patience::USUAL));
-        let router = self.router.clone();
+        let served = self.service.clone();
         let draining = self.draining.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let serving = progress.begin();
-            let answer = router.clone().call(request.map(Body::new));
+            request.extensions_mut().insert(peer);
+            let answer = served.clone().call(request);
             let draining = draining.clone();
             async move {
                 let mut response = answer.await?;
