@@ -52,7 +52,7 @@ const FIRM: &[Role] = &[Role::Owner, Role::Admin, Role::Manager, Role::Staff];
 const WITH_CLIENTS: &[Role] = &[Role::Owner, Role::Admin, Role::Client];
 
 /// Every link, who of a firm sees it, and whether an operator who has entered a firm does.
-const LINKS: [(&str, &str, &[Role], bool); 8] = [
+const LINKS: [(&str, &str, &[Role], bool); 9] = [
     ("/billing/", "Overview", BILLING, true),
     ("/billing/invoices", "Invoices", WITH_CLIENTS, true),
     ("/billing/engagements", "Engagements", FIRM, true),
@@ -61,6 +61,8 @@ const LINKS: [(&str, &str, &[Role], bool); 8] = [
     ("/billing/disputes", "Disputes", BILLING, true),
     ("/api/alerts/", "Alerts", BILLING, true),
     ("/api/billing/", "Plan", BILLING, true),
+    // An operator has a list of their own, in the console.
+    ("/billing/break-glass", "Break-glass", BILLING, false),
 ];
 
 impl Shell {

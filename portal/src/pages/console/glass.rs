@@ -190,10 +190,9 @@ async fn of_firm(at: At) -> Result<Response, PageProblem> {
             review,
         ]
     });
-    at.page("/billing/", "Break-glass sessions")
+    at.page(OF_FIRM, "Break-glass sessions")
         .await?
         .intro("When somebody of the platform looked into this firm, why, and how often.")
-        .up("/billing/", "Overview")
         .with(Block::Table(table))
         .answer()
 }
