@@ -1,13 +1,16 @@
 //! Who the caller is, as the portal sees it.
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
 use serde::Serialize;
+use shared::store::access::sessions::{self, SessionRow};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
     app::App,
-    auth::{Caller, caller::Via},
+    auth::{Caller, caller::Via, login::begin},
+    problem::Problem,
+    request::{Act, Id, Input, Nothing, Page},
     route::{PEOPLE, Route, Scope},
 };
 
@@ -19,7 +22,61 @@ pub fn routes() -> Vec<Route> {
             .on(Scope::None)
             .does("Who the caller is")
             .answers::<Session>(),
+        Route::get("/api/v1/sessions", PEOPLE, list)
+            .on(Scope::None)
+            .for_sessions()
+            .does("Where the caller is logged in")
+            .answers_page::<SessionRow>(),
+        Route::post("/api/v1/sessions/{id}/end", PEOPLE, end)
+            .on(Scope::None)
+            .for_sessions()
+            .does("End one of the caller's own sessions")
+            .takes::<Nothing>()
+            .answers::<EndedSession>(),
     ]
+}
+
+/// The sessions of whoever asks.
+///
+/// # Errors
+/// When the database is away.
+pub(crate) async fn own(app: &App, caller: &Caller) -> Result<Vec<SessionRow>, Problem> {
+    let Some(login) = caller.login else {
+        return Ok(Vec::new());
+    };
+    let mut tx = begin(&app.db, caller.firm).await?;
+    Ok(sessions::list(&mut tx, login).await?)
+}
+
+async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Page<SessionRow>>, Problem> {
+    Ok(Json(Page {
+        data: own(&app, &caller).await?,
+        next_cursor: None,
+    }))
+}
+
+/// A session that is over.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EndedSession {
+    /// Its id.
+    id: Uuid,
+}
+
+pub(crate) async fn end(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id,
+    input: Input<Nothing>,
+) -> Result<Response, Problem> {
+    let none = || Problem::not_found(format!("you have no open session {id:?}"));
+    let session: Uuid = id.parse().map_err(|_| none())?;
+    let login = caller.login.ok_or_else(none)?;
+    let mut act = Act::begin(&app, &caller, &input.keyed).await?;
+    let (tx, _) = act.parts();
+    if !sessions::end_own(tx, login, session).await? {
+        return Err(none());
+    }
+    act.done(StatusCode::OK, &EndedSession { id: session }).await
 }
 
 /// Who asks.

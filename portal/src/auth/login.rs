@@ -1,6 +1,6 @@
 //! Logging in and out.
 //!
-//! An attempt is checked against the throttle first, by name and by address; then the password, for which a name that nobody has takes
+//! An attempt is checked against the throttle first ([`Counted`]); then the password, for which a name that nobody has takes
 //! as long as one that somebody has; then the second factor where there is one. What was wrong is not told.
 
 use std::{net::IpAddr, sync::LazyLock, time::Duration};
@@ -14,7 +14,10 @@ use shared::{
     password,
     store::{
         self, Db,
-        access::{logins, sessions, throttle},
+        access::{
+            logins, sessions,
+            throttle::{self, Limit},
+        },
         audit::{self, Actor, By, Cause},
         jobs_by_hand,
     },
@@ -22,13 +25,25 @@ use shared::{
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::totp;
+use super::{guard, totp};
 use crate::{app::App, problem::Problem};
 
-/// Failures of one name that cost nothing.
-const FREE_OF_NAME: i32 = 5;
-/// Failures from one address that cost nothing: an office has one address.
-const FREE_OF_ADDRESS: i32 = 30;
+/// Of one name from one address: whoever forgot their password, or guesses.
+const OF_PAIR: Limit = Limit {
+    free: 5,
+    longest_secs: 15 * 60,
+};
+/// From one address, whatever the name: an office has one address.
+const OF_ADDRESS: Limit = Limit {
+    free: 30,
+    longest_secs: 15 * 60,
+};
+/// Of one name from all addresses together where nobody has got in under it lately. Slows down, and does not lock out: strangers who
+/// guess from many places get one attempt a minute between them, some 1,500 a day.
+const OF_NAME: Limit = Limit {
+    free: 20,
+    longest_secs: 60,
+};
 
 /// Attempts at a time: each takes 19 MiB and a core.
 static CHECKS: Semaphore = Semaphore::const_new(2);
@@ -49,23 +64,51 @@ pub struct Attempt<'a> {
     pub address: IpAddr,
 }
 
+/// What the failures of an attempt count by.
+struct Counted {
+    /// The name from this address; who knows the password is free of it again.
+    pair: Vec<u8>,
+    /// That somebody got in like this: no stranger's guesses stand in their way from where they usually come.
+    known: Vec<u8>,
+    /// The address, whatever the name.
+    address: Vec<u8>,
+    /// The name, whatever the address.
+    name: Vec<u8>,
+}
+
+impl Counted {
+    fn of(name: &str, address: IpAddr) -> Self {
+        let network = guard::network(address);
+        let key = |text: String| Sha256::digest(text).to_vec();
+        Self {
+            pair: key(format!("pair:{network}:{name}")),
+            known: key(format!("known:{network}:{name}")),
+            address: key(format!("address:{network}")),
+            name: key(format!("name:{name}")),
+        }
+    }
+
+    fn limits(&self, is_known: bool) -> Vec<(&[u8], Limit)> {
+        let mut limits = vec![(&self.pair[..], OF_PAIR), (&self.address[..], OF_ADDRESS)];
+        if !is_known {
+            limits.push((&self.name[..], OF_NAME));
+        }
+        limits
+    }
+}
+
 /// Checks an attempt and opens a session. Returns its token, which only the cookie gets.
 ///
 /// # Errors
 /// When it is wrong, or there were too many.
 pub async fn log_in(app: &App, attempt: &Attempt<'_>) -> Result<String, Problem> {
     let name = attempt.name.trim().to_lowercase();
-    let keys = [
-        (Sha256::digest(format!("name:{name}")).to_vec(), FREE_OF_NAME),
-        (
-            Sha256::digest(format!("address:{}", attempt.address)).to_vec(),
-            FREE_OF_ADDRESS,
-        ),
-    ];
+    let counted = Counted::of(&name, attempt.address);
     // Held until what came of it is noted: whoever asks many times at once is counted like one who asks one by one.
     let _place = CHECKS.acquire().await.map_err(|fault| Problem::bug(&fault))?;
     let mut conn = app.db.pool().acquire().await.map_err(store::Error::from)?;
-    for (key, _) in &keys {
+    let is_known = throttle::is_remembered(&mut conn, &counted.known).await?;
+    for (key, _) in counted.limits(is_known) {
         if let Some(wait) = throttle::locked_for(&mut conn, key).await? {
             app.metrics.logins.with_label_values(&["locked"]).inc();
             return Err(locked(wait));
@@ -85,7 +128,8 @@ pub async fn log_in(app: &App, attempt: &Attempt<'_>) -> Result<String, Problem>
         (Some(login), None | Some(Some(_))) if is_right => {
             if let Some(token) = enter(&app.db, &login, step.flatten()).await? {
                 let mut conn = app.db.pool().acquire().await.map_err(store::Error::from)?;
-                throttle::succeeded(&mut conn, &keys[0].0).await?;
+                throttle::succeeded(&mut conn, &counted.pair).await?;
+                throttle::remember(&mut conn, &counted.known).await?;
                 app.metrics.logins.with_label_values(&["succeeded"]).inc();
                 return Ok(token);
             }
@@ -93,8 +137,8 @@ pub async fn log_in(app: &App, attempt: &Attempt<'_>) -> Result<String, Problem>
         (Some(_) | None, _) => {}
     }
     let mut conn = app.db.pool().acquire().await.map_err(store::Error::from)?;
-    for (key, free) in &keys {
-        throttle::failed(&mut conn, key, *free).await?;
+    for (key, limit) in counted.limits(is_known) {
+        throttle::failed(&mut conn, key, limit).await?;
     }
     app.metrics.logins.with_label_values(&["failed"]).inc();
     tracing::info!(address = %attempt.address, "a login failed");

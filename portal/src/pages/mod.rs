@@ -4,6 +4,7 @@
 //! blocks (`crate::view`), each of which has one template; a line in its module's `routes()`. A form is a `Block::Form` that posts to
 //! a `Route::form` whose handler is the one of the API ([`form::form`]), so that a page can do nothing that the API cannot.
 
+pub mod account;
 pub mod alerts;
 pub mod assets;
 pub mod billing;
@@ -34,6 +35,7 @@ pub fn routes() -> Vec<Route> {
     [
         assets::routes(),
         login::routes(),
+        account::routes(),
         overview::routes(),
         invoices::routes(),
         engagements::routes(),

@@ -166,6 +166,7 @@ pub fn done(key: &str) -> Option<&'static str> {
         "paused" => "Paused.",
         "resumed" => "Resumed.",
         "opened" => "The break-glass session is open. Everything that you look at is recorded.",
+        "session_ended" => "The session has ended.",
         "revoked" => "The break-glass session has ended.",
         "reviewed" => "The review is recorded.",
         _ => return None,

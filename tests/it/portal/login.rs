@@ -1,14 +1,23 @@
 //! Logging in: argon2, the second factor, the throttle, sessions, CSRF, headers.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
 use serde_json::json;
+use tests::world::{World, WorldOptions};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 
 use super::{
     PASSWORD,
-    client::{Browser, totp},
+    client::{Browser, between, totp},
     give_password, logged_in, operator, two_firms,
 };
+use crate::cast::{self, Payer};
 
 #[tokio::test]
 async fn r212_a_session_begins_with_the_right_password_and_ends_with_the_logout() {
@@ -323,4 +332,157 @@ async fn r212_p8_the_portals_login_opens_no_door_and_says_nothing_of_money_that_
         );
         run(&mut conn, "rollback".into()).await.unwrap();
     }
+}
+
+/// Logs in from an address, as the proxy in front says it; the status of the answer.
+async fn from_address(browser: &mut Browser, address: &str, password: &str) -> u16 {
+    let form = browser.get("/login").await;
+    let csrf = between(&form.text, "name=\"csrf\" value=\"", "\"");
+    let password = password.replace(' ', "+");
+    let request = browser
+        .request(Method::POST, "/login")
+        .header("x-forwarded-for", address)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!("csrf={csrf}&name=admin-acme&password={password}"));
+    browser.send(request).await.status
+}
+
+#[tokio::test]
+async fn r212_strangers_who_guess_lock_nobody_out_and_get_an_attempt_a_minute_between_them() {
+    let world = World::start(WorldOptions {
+        portal: true,
+        env: vec![
+            ("PORTAL_RATE_PER_MIN".into(), "1000000".into()),
+            ("PORTAL_PROXIES".into(), "1".into()),
+        ],
+        ..WorldOptions::default()
+    })
+    .await;
+    cast::enter(&world, &[Payer::of("acme", "zebra")], &[]).await;
+    let admin = json!({"external_id": "admin-acme", "firm": "acme", "name": "Admin", "role": "admin"});
+    world.import(&json!({"users": [admin]})).await;
+    give_password(&world, "admin-acme").await;
+    let (office, phone) = ("2001:db8:1:2::1", "2001:db8:9:9::1");
+    let mut owner = Browser::at(&world);
+    assert_eq!(from_address(&mut owner, office, PASSWORD).await, 303);
+    // One stranger is stopped by their address, whichever of its /64 they take.
+    let mut stranger = Browser::at(&world);
+    for host in 1..=5 {
+        let address = format!("2001:db8:66:66::{host}");
+        assert_eq!(from_address(&mut stranger, &address, "a guess").await, 401);
+    }
+    let (same, next) = ("2001:db8:66:66:ffff::1", "2001:db8:66:67::1");
+    assert_eq!(from_address(&mut stranger, same, PASSWORD).await, 429);
+    assert_eq!(
+        from_address(&mut owner, office, PASSWORD).await,
+        303,
+        "not locked out"
+    );
+    // Many strangers are slowed down together.
+    assert_eq!(from_address(&mut stranger, next, "a guess").await, 401);
+    for n in 0..14 {
+        let address = format!("10.0.{n}.1");
+        assert_eq!(from_address(&mut stranger, &address, "a guess").await, 401, "{n}");
+    }
+    assert_eq!(from_address(&mut stranger, "10.0.99.1", "a guess").await, 429);
+    assert_eq!(
+        from_address(&mut owner, office, PASSWORD).await,
+        303,
+        "from where they usually come"
+    );
+    assert_eq!(
+        from_address(&mut owner, phone, PASSWORD).await,
+        429,
+        "from elsewhere they wait as well"
+    );
+    let waits =
+        "select count(*) from login_throttle where locked_until > clock_timestamp() + interval '61 seconds'";
+    assert_eq!(world.count(waits).await, 0, "a minute at most");
+}
+
+#[tokio::test]
+async fn r212_somebody_sees_where_they_are_logged_in_and_ends_what_is_theirs() {
+    let world = two_firms().await;
+    let mut desk = logged_in(&world, "admin-acme").await;
+    let mut phone = Browser::at(&world);
+    assert_eq!(phone.log_in("admin-acme", PASSWORD, "").await, 303);
+    let mut other = logged_in(&world, "owner-acme").await;
+    let list = desk.get("/api/v1/sessions").await.json();
+    let ids: Vec<String> = list["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(ids.len(), 2, "a second login ends no other session: {list}");
+    let page = desk.get("/account").await;
+    assert_eq!(page.text.matches("End it").count(), 1, "{}", page.text);
+    assert!(page.text.contains("This one"), "{}", page.text);
+    // The latest comes first: the phone's.
+    let end = format!("/api/v1/sessions/{}/end", ids[0]);
+    assert_eq!(other.post_nothing(&end).await.code(), "not_found");
+    assert_eq!(phone.get("/api/v1/session").await.status, 200);
+    let csrf = desk.csrf.clone();
+    let form = format!("/account/sessions/{}/end", ids[0]);
+    let ended = desk
+        .submit(&form, &[("csrf", csrf.as_str()), ("back", "/account")])
+        .await;
+    assert_eq!(
+        (ended.status, ended.header("location")),
+        (303, "/account?done=session_ended"),
+        "{}",
+        ended.text
+    );
+    assert_eq!(phone.get("/api/v1/session").await.status, 401);
+    assert_eq!(desk.get("/api/v1/session").await.status, 200);
+    let mut alice = operator(&world, "alice").await;
+    let own = alice.get("/api/v1/sessions").await.json();
+    assert_eq!(own["data"].as_array().unwrap().len(), 1, "{own}");
+    let gone = format!("/api/v1/sessions/{}/end", own["data"][0]["id"].as_str().unwrap());
+    assert_eq!(alice.post_nothing(&gone).await.status, 200);
+    assert_eq!(alice.get("/api/v1/session").await.status, 401);
+}
+
+/// What a connection says until it is closed, or nothing for as long as that may take.
+async fn until_closed(world: &World, sent: &[u8]) -> (String, f32) {
+    let started = Instant::now();
+    let address = world.portal_base().replace("http://", "");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(sent).await.unwrap();
+    let mut said = Vec::new();
+    timeout(Duration::from_secs(25), stream.read_to_end(&mut said))
+        .await
+        .expect("it is held for ever")
+        .unwrap_or_default();
+    (
+        String::from_utf8_lossy(&said).into_owned(),
+        started.elapsed().as_secs_f32(),
+    )
+}
+
+#[tokio::test]
+async fn r212_whoever_dribbles_a_head_or_a_body_is_not_waited_for() {
+    let world = World::start(WorldOptions {
+        portal: true,
+        workers: 0,
+        ingress: false,
+        ..WorldOptions::default()
+    })
+    .await;
+    let body = b"POST /api/alerts HTTP/1.1\r\nhost: p\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    let ((head, head_took), (silence, silent_took), (body, body_took)) = tokio::join!(
+        until_closed(&world, b"GET /login HTTP/1.1\r\nhost: p"),
+        until_closed(&world, b""),
+        until_closed(&world, body),
+    );
+    assert_eq!((head.as_str(), silence.as_str()), ("", ""));
+    assert!(
+        (4.5..10.0).contains(&head_took) && (4.5..10.0).contains(&silent_took),
+        "{head_took} {silent_took}"
+    );
+    assert!(
+        body.starts_with("HTTP/1.1 408") && body.contains("request_timeout"),
+        "{body}"
+    );
+    assert!((9.5..16.0).contains(&body_took), "{body_took}");
 }

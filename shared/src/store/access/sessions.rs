@@ -1,6 +1,7 @@
 //! Sessions of people in a browser. A cookie holds the token, we its hash.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -98,6 +99,50 @@ pub async fn open(
     .execute(conn)
     .await?;
     Ok(id)
+}
+
+/// A session as its owner sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SessionRow {
+    /// Its id.
+    pub id: Uuid,
+    /// When it began (real time).
+    pub created_at: DateTime<Utc>,
+    /// When it was used last, to the minute.
+    pub seen_at: DateTime<Utc>,
+    /// When it ends at the latest.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// The open sessions of a login, the latest first. The login's firm, or none, must be set.
+///
+/// # Errors
+/// When the database is away.
+pub async fn list(conn: &mut PgConnection, login: Uuid) -> Result<Vec<SessionRow>> {
+    Ok(sqlx::query_as!(
+        SessionRow,
+        "select id, created_at, seen_at, expires_at from portal_sessions
+          where login_id = $1 and expires_at > clock_timestamp() and seen_at > clock_timestamp() - interval '1 hour' order by id desc",
+        login
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Ends one of a login's own sessions; `false` when it has none of this id.
+///
+/// # Errors
+/// When the database is away.
+pub async fn end_own(conn: &mut PgConnection, login: Uuid, id: Uuid) -> Result<bool> {
+    let done = sqlx::query!(
+        "delete from portal_sessions where login_id = $1 and id = $2",
+        login,
+        id
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Notes that a session was used.
