@@ -5,6 +5,7 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use shared::{
     actions::{
+        clients::{self, AutopayShown},
         credits::{self as actions, Issued},
         people::Acting,
     },
@@ -23,7 +24,7 @@ use crate::{
     app::App,
     auth::Caller,
     problem::Problem,
-    request::{Act, Id, Input, Page, PageQuery, said},
+    request::{Act, Id, Input, Page, PageQuery, Reason, said},
     route::{BILLING, BILLING_ACTS, BILLING_AND_CLIENTS, Route},
 };
 
@@ -49,6 +50,14 @@ pub fn routes() -> Vec<Route> {
             .does("Give a client credit")
             .takes::<CreditOrder>()
             .answers_with::<Issued>(StatusCode::CREATED),
+        Route::post("/api/v1/clients/{id}/autopay/on", BILLING_ACTS, autopay_on)
+            .does("Collect this client's invoices by card")
+            .takes::<AutopayOn>()
+            .answers::<AutopayShown>(),
+        Route::post("/api/v1/clients/{id}/autopay/off", BILLING_ACTS, autopay_off)
+            .does("Stop collecting by card; retries that are planned are given up")
+            .takes::<Reason>()
+            .answers::<AutopayShown>(),
     ]
 }
 
@@ -171,4 +180,44 @@ pub(crate) async fn issue(
     };
     let (issued, _) = actions::issue(tx, firm, &wanted, &by).await?;
     act.done(StatusCode::CREATED, &issued).await
+}
+
+/// With which card, and why.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AutopayOn {
+    /// A card of the client's, by its Stripe id; the one that is set unless told.
+    payment_method: Option<String>,
+    /// Why, for the audit log.
+    #[schema(min_length = 1)]
+    reason: String,
+}
+
+async fn autopay_on(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id,
+    input: Input<AutopayOn>,
+) -> Result<Response, Problem> {
+    let reason = said("reason", &input.value.reason)?;
+    let (firm, client) = find::client(&app.db, &caller, &id).await?;
+    let mut act = Act::begin(&app, &caller, &input.keyed).await?;
+    let (tx, by) = act.parts();
+    let wanted = (input.value.payment_method.as_deref(), Some(reason));
+    let shown = clients::autopay_on(tx, firm, client, wanted, &by).await?;
+    act.done(StatusCode::OK, &shown).await
+}
+
+async fn autopay_off(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id,
+    input: Input<Reason>,
+) -> Result<Response, Problem> {
+    let reason = input.value.text()?;
+    let (firm, client) = find::client(&app.db, &caller, &id).await?;
+    let mut act = Act::begin(&app, &caller, &input.keyed).await?;
+    let (tx, by) = act.parts();
+    let shown = clients::autopay_off(tx, firm, client, Some(reason), &by).await?;
+    act.done(StatusCode::OK, &shown).await
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use shared::{
     actions::{
         credits,
+        invoice_make::{self, On},
         invoices::{self, Discarded, FromElsewhere, Reissued, end_refusal},
         refunds,
     },
@@ -15,6 +16,7 @@ use shared::{
     },
     ids::RefundId,
     store::{
+        billable_time::Window,
         corrections,
         invoices_read::{self, Filter, InvoiceRow, InvoiceView, Refund},
     },
@@ -40,6 +42,10 @@ pub fn routes() -> Vec<Route> {
             .query::<List>()
             .paged()
             .answers_page::<InvoiceRow>(),
+        Route::post("/api/v1/invoices", BILLING_ACTS, create)
+            .does("Make an invoice of approved time or of an amount, as a draft or issued at once")
+            .takes::<NewInvoice>()
+            .answers_with::<InvoiceView>(StatusCode::CREATED),
         Route::get("/api/v1/invoices/{id}", BILLING_AND_CLIENTS, show)
             .does("One invoice with all that happened to it")
             .answers::<InvoiceView>(),
@@ -135,6 +141,85 @@ async fn show(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<Json
             })
         })
         .ok_or_else(|| Problem::not_found(format!("there is no invoice {id:?}")))
+}
+
+/// An invoice to be made: on an engagement, or on a client alone, which takes an amount and which the caller answers for.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewInvoice {
+    /// The engagement: its approved time that is on no invoice yet is billed.
+    engagement: Option<String>,
+    /// Only time worked on this day or later.
+    from: Option<NaiveDate>,
+    /// Only time worked before this day.
+    to: Option<NaiveDate>,
+    /// The client, where there is no engagement.
+    client: Option<String>,
+    /// What it comes to, such as 250.00; on an engagement instead of its time.
+    amount: Option<String>,
+    /// Of the amount, where there is no engagement; the firm's own unless told.
+    currency: Option<String>,
+    /// Tax on top of that, such as 47.50; none unless told.
+    tax: Option<String>,
+    /// The project that it belongs to.
+    project: Option<Uuid>,
+    /// Do not collect it by card, whatever the client has agreed to.
+    #[serde(default)]
+    #[schema(required = false)]
+    no_autopay: bool,
+    /// Issue it at once; it is a draft otherwise.
+    #[serde(default)]
+    #[schema(required = false)]
+    issue: bool,
+    /// Why it needs no engagement, where it has none.
+    reason: Option<String>,
+}
+
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    input: Input<NewInvoice>,
+) -> Result<Response, Problem> {
+    let new = &input.value;
+    let (firm, basis) = match (&new.engagement, &new.client) {
+        (Some(engagement), None) => {
+            if new.currency.is_some() {
+                return Err(Problem::invalid("currency", "it is the engagement's"));
+            }
+            let (firm, id) = find::engagement(&app.db, &caller, engagement).await?;
+            let window = Window {
+                from: new.from,
+                to: new.to,
+            };
+            (firm, On::Engagement(id, window))
+        }
+        (None, Some(client)) => {
+            let reason = said("reason", new.reason.as_deref().unwrap_or_default())?;
+            let (firm, client) = find::client(&app.db, &caller, client).await?;
+            let basis = On::Client {
+                client,
+                by: &caller.label,
+                reason,
+                currency: new.currency.as_deref(),
+            };
+            (firm, basis)
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Problem::invalid("body", "give engagement or client, one of them"));
+        }
+    };
+    let order = invoice_make::Order {
+        basis,
+        amount: new.amount.as_deref(),
+        tax: new.tax.as_deref(),
+        project: new.project,
+        no_autopay: new.no_autopay,
+        issue: new.issue,
+    };
+    let mut act = Act::begin(&app, &caller, &input.keyed).await?;
+    let (tx, by) = act.parts();
+    let made = invoice_make::create(tx, firm, &order, &by).await?;
+    act.done(StatusCode::CREATED, &made).await
 }
 
 pub(crate) async fn issue(

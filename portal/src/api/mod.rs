@@ -13,6 +13,7 @@ pub mod find;
 pub mod glass;
 pub mod invoices;
 pub mod records;
+pub mod runs;
 pub mod session;
 pub mod time;
 pub mod work;
@@ -44,6 +45,7 @@ pub fn routes() -> Vec<Route> {
         explain::routes(),
         work::routes(),
         records::routes(),
+        runs::routes(),
         glass::routes(),
         brakes::routes(),
     ]

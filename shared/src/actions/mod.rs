@@ -7,12 +7,17 @@
 pub mod access;
 pub mod brakes;
 pub mod break_glass;
+pub mod clients;
+pub mod clock;
 pub mod credits;
+pub mod engagements;
 pub mod explain;
+pub mod invoice_make;
 pub mod invoices;
 pub mod jobs;
 pub mod people;
 pub mod refunds;
+pub mod runs;
 pub mod time;
 
 use crate::store;

@@ -67,6 +67,8 @@ pub const ACTIONS: &[&str] = &[
     "engagement.signed",
     "engagement.renewed",
     "engagement.ended",
+    "generation.requested",
+    "charging.requested",
     "subscription.started",
     "subscription.updated",
     "subscription.cancelled",

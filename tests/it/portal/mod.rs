@@ -8,6 +8,7 @@ mod login;
 mod matrix;
 mod openapi;
 mod pages;
+mod parity;
 mod review;
 
 use serde_json::{Value, json};

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::{
+    actions::runs,
     domain::collection::{AttemptState, ChargeDecision, CycleState, decide_charge},
     ids::{FirmId, InvoiceId, JobId},
     store::{
@@ -22,9 +23,6 @@ use super::{
     wait::{Ended, WaitArgs, pause, wait_for},
 };
 use crate::output::{Exit, Failure, Format, table};
-
-/// Jobs per run; a second run takes the rest.
-const MOST: i32 = 100_000;
 
 /// Arguments of `process-recurring-charges`.
 #[derive(Debug, clap::Args)]
@@ -217,7 +215,7 @@ async fn enqueue(
 ) -> Result<Vec<JobId>, Failure> {
     let mut tx = db.plain().await?;
     let only = args.firm_id.as_ref().and_then(|_| firms.first()).map(|f| f.id);
-    let ids = cycles::enqueue_due(&mut tx, only, as_of, &run_id.to_string(), MOST).await?;
+    let ids = runs::charges(&mut tx, only, Some(as_of), run_id).await?;
     jobs::nudge(&mut tx).await?;
     tx.commit().await?;
     Ok(ids)

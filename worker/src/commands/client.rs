@@ -2,8 +2,8 @@
 //!
 //! What is being collected follows in the same transaction, exactly as in an import.
 
-use serde::Serialize;
 use shared::{
+    actions::clients::{self as actions, AutopayShown},
     domain::collection::Asked,
     ids::{ClientId, FirmId},
     store::{
@@ -11,7 +11,7 @@ use shared::{
         audit::{By, Cause},
         autopay::{self, State},
         cycles, jobs,
-        payment_methods::{self, Card, PaymentMethod},
+        payment_methods::{self, Card},
     },
 };
 use uuid::Uuid;
@@ -105,19 +105,6 @@ enum MethodCommand {
     },
 }
 
-/// The result of every subcommand.
-#[derive(Debug, Serialize)]
-struct Shown {
-    client: String,
-    changed: bool,
-    /// Collections that stood still and go on.
-    resumed: usize,
-    /// Collections that wait for another card than the one that is charged.
-    waiting: usize,
-    autopay_enabled: bool,
-    autopay_payment_method: Option<String>,
-}
-
 /// Runs `client`.
 ///
 /// # Errors
@@ -152,17 +139,12 @@ async fn apply(change: Change, out: Format) -> Result<Exit, Failure> {
     };
     let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
     let mut tx = db.firm(firm).await?;
-    autopay::lock_collection(&mut tx, firm, client).await?;
-    let before = autopay::lock(&mut tx, firm, client).await?;
     let by = By {
         actor: &actor,
         cause: &cause,
         at: tx.now(),
     };
-    let waited = cycles::waiting_for_a_card(&mut tx, firm, client).await?;
-    let mut resumed = 0;
-    let asks_to_go_on = matches!(change, Change::Autopay(AutopayCommand::On { .. }));
-    let changed = match (change, card) {
+    let shown = match (change, card) {
         (
             Change::Autopay(AutopayCommand::On {
                 payment_method,
@@ -171,80 +153,29 @@ async fn apply(change: Change, out: Format) -> Result<Exit, Failure> {
             }),
             _,
         ) => {
-            let wanted = payment_method.as_deref().or(before.method.as_deref());
-            let method = usable(&mut tx, firm, client, wanted).await?;
-            let differs = !before.enabled || before.method_id != Some(method.id);
-            if before.customer.is_none() {
-                return Err(Failure::refused(
-                    "no_customer",
-                    "the client has no customer at Stripe to be charged",
-                ));
-            }
-            if differs {
-                let cards = (before.method_id, method.id);
-                autopay::switch_on(&mut tx, firm, client, cards, reason.as_deref(), &by).await?;
-            }
-            differs
+            let wanted = (payment_method.as_deref(), reason.as_deref());
+            actions::autopay_on(&mut tx, firm, client, wanted, &by).await?
         }
         (Change::Autopay(AutopayCommand::Off { reason, .. }), _) => {
-            if before.enabled {
-                autopay::switch_off(&mut tx, firm, client, reason.as_deref(), &by).await?;
-            }
-            before.enabled
+            actions::autopay_off(&mut tx, firm, client, reason.as_deref(), &by).await?
         }
         (Change::PaymentMethod(MethodCommand::Add { charge_it, .. }), Some(card)) => {
+            let before = actions::lock(&mut tx, firm, client).await?;
+            let waited = cycles::waiting_for_a_card(&mut tx, firm, client).await?;
             let (added, went_on) = attach(&mut tx, firm, client, &before, &card, &by).await?;
             let taken = charge_it && use_card(&mut tx, firm, client, &before, &card.id, &by).await?;
-            resumed = went_on + if taken { waited } else { 0 };
-            added || taken
+            let resumed = went_on + if taken { waited } else { 0 };
+            actions::shown(&mut tx, firm, client, (added || taken, resumed)).await?
         }
-        (Change::PaymentMethod(_), None) => false,
+        (Change::PaymentMethod(_), None) => {
+            actions::lock(&mut tx, firm, client).await?;
+            actions::shown(&mut tx, firm, client, (false, 0)).await?
+        }
     };
-    if asks_to_go_on {
-        resumed = cycles::review_paused(&mut tx, firm, client, Asked::ByPerson, by.at, by.cause).await?;
-    }
-    let waiting = cycles::waiting_for_a_card(&mut tx, firm, client).await?;
     jobs::nudge(&mut tx).await?;
-    let after = autopay::lock(&mut tx, firm, client).await?;
     tx.commit().await?;
-    let shown = Shown {
-        client: after.client,
-        changed,
-        resumed,
-        waiting,
-        autopay_enabled: after.enabled,
-        autopay_payment_method: after.method,
-    };
     out.show(&shown, describe)?;
     Ok(Exit::Done)
-}
-
-/// The card to be charged from now on.
-async fn usable(
-    tx: &mut Tx,
-    firm: FirmId,
-    client: ClientId,
-    wanted: Option<&str>,
-) -> Result<PaymentMethod, Failure> {
-    let Some(wanted) = wanted else {
-        return Err(Failure::usage(
-            "the client has no card set: name one with --payment-method",
-        ));
-    };
-    let method = payment_methods::find(tx, firm, client, wanted).await?;
-    let method = method.ok_or_else(|| {
-        Failure::not_found(format!(
-            "{wanted:?} is no payment method of this client: add it first"
-        ))
-    })?;
-    if method.usable {
-        Ok(method)
-    } else {
-        Err(Failure::refused(
-            "method_unusable",
-            format!("{wanted:?} cannot be charged any more: name another card"),
-        ))
-    }
 }
 
 async fn fetch(client: &Client, id: &str) -> Result<stripe::PaymentMethod, Failure> {
@@ -269,7 +200,7 @@ async fn use_card(
     card: &str,
     by: &By<'_>,
 ) -> Result<bool, Failure> {
-    let method = usable(tx, firm, client, Some(card)).await?;
+    let method = actions::usable(tx, firm, client, Some(card)).await?;
     let differs = !before.enabled || before.method_id != Some(method.id);
     if differs {
         autopay::switch_on(tx, firm, client, (before.method_id, method.id), None, by).await?;
@@ -324,7 +255,7 @@ async fn attach(
     Ok((is_new, resumed))
 }
 
-fn describe(shown: &Shown) -> String {
+fn describe(shown: &AutopayShown) -> String {
     let change = if shown.changed { "changed" } else { "as it was" };
     let resumed = match shown.resumed {
         0 => String::new(),

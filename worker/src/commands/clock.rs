@@ -3,18 +3,13 @@
 use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 use shared::{
+    actions::clock::{FURTHEST, Move, turn},
     config::Mode,
-    store::{
-        business_clock::{self, Reading},
-        jobs,
-    },
+    store::business_clock::{self, Reading},
 };
 
 use super::{open_db, stripe_mode};
 use crate::output::{Exit, Failure, Format};
-
-/// Beyond this a slip of the finger is likelier than a wish; dates stay within what calendars agree on.
-const FURTHEST: TimeDelta = TimeDelta::days(366 * 100);
 
 /// Arguments of `clock`.
 #[derive(Debug, clap::Args)]
@@ -65,47 +60,25 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
     let live_key = stripe_mode()? == Some(Mode::Live);
     let db = open_db().await?;
     let mut tx = db.plain().await?;
-    let before = business_clock::lock(&mut tx).await?;
-    if let Some(offset_ms) = decide_offset(&args.command, &before, live_key)? {
-        business_clock::set_offset(&mut tx, offset_ms).await?;
-        jobs::nudge_of_clock(&mut tx).await?; // what falls due by this starts at once
-    }
-    let after = business_clock::read(&mut tx).await?;
+    let after = match args.command.moves() {
+        Some(to) => turn(&mut tx, to, live_key).await?,
+        None => business_clock::read(&mut tx).await?,
+    };
     tx.commit().await?;
     out.show(&Shown::of(&after, live_key), describe)?;
     Ok(Exit::Done)
 }
 
-/// The offset that a command asks for; `None` when it only looks.
-fn decide_offset(command: &Command, clock: &Reading, live_key: bool) -> Result<Option<i64>, Failure> {
-    let ahead = match command {
-        Command::Show => return Ok(None),
-        _ if live_key || clock.livemode == Some(true) => {
-            return Err(Failure::refused(
-                "live_mode",
-                "the business clock of a live installation cannot be moved",
-            ));
+impl Command {
+    /// Where it is to be moved to; `None` when the command only looks.
+    fn moves(&self) -> Option<Move> {
+        match self {
+            Self::Show => None,
+            Self::Advance { duration } => Some(Move::Ahead(*duration)),
+            Self::Set { time } => Some(Move::To(*time)),
+            Self::Reset => Some(Move::Back),
         }
-        Command::Reset => return Ok(Some(0)),
-        Command::Advance { duration } => *duration,
-        Command::Set { time } => *time - clock.now,
-    };
-    if ahead < TimeDelta::zero() {
-        return Err(Failure::refused(
-            "clock_backwards",
-            format!(
-                "the business clock only moves forward; it says {}",
-                rfc3339(clock.now)
-            ),
-        ));
     }
-    let offset_ms = clock.offset_ms.saturating_add(ahead.num_milliseconds());
-    if offset_ms > FURTHEST.num_milliseconds() {
-        return Err(Failure::usage(
-            "the business clock cannot run more than 100 years ahead",
-        ));
-    }
-    Ok(Some(offset_ms))
 }
 
 impl Shown {
@@ -207,14 +180,6 @@ mod tests {
         parse_time(text).unwrap()
     }
 
-    fn reading() -> Reading {
-        Reading {
-            now: at("2026-02-01"),
-            offset_ms: 1000,
-            livemode: Some(false),
-        }
-    }
-
     #[test]
     fn durations_are_sums_of_numbers_with_units() {
         for (text, hours) in [
@@ -251,41 +216,5 @@ mod tests {
         assert_eq!(rfc3339(at("2026-02-01")), "2026-02-01T00:00:00.000Z");
         assert!(parse_time("2026-02-30").is_err());
         assert!(parse_time("tomorrow").is_err());
-    }
-
-    #[test]
-    fn the_clock_moves_forward_only() {
-        let forward = Command::Set {
-            time: at("2026-02-01T00:00:01Z"),
-        };
-        assert_eq!(decide_offset(&forward, &reading(), false), Ok(Some(2000)));
-        let advance = Command::Advance {
-            duration: TimeDelta::days(1),
-        };
-        assert_eq!(decide_offset(&advance, &reading(), false), Ok(Some(86_401_000)));
-        let back = Command::Set {
-            time: at("2026-01-31"),
-        };
-        let refused = decide_offset(&back, &reading(), false).unwrap_err();
-        assert_eq!((refused.exit, refused.code), (Exit::Refused, "clock_backwards"));
-        assert_eq!(decide_offset(&Command::Reset, &reading(), false), Ok(Some(0)));
-    }
-
-    #[test]
-    fn the_clock_of_a_live_installation_stands() {
-        let advance = Command::Advance {
-            duration: TimeDelta::days(1),
-        };
-        let live = Reading {
-            livemode: Some(true),
-            ..reading()
-        };
-        for (clock, live_key) in [(live, false), (reading(), true)] {
-            for command in [&advance, &Command::Reset] {
-                let refused = decide_offset(command, &clock, live_key).unwrap_err();
-                assert_eq!((refused.exit, refused.code), (Exit::Refused, "live_mode"));
-            }
-            assert_eq!(decide_offset(&Command::Show, &clock, live_key), Ok(None));
-        }
     }
 }

@@ -6,19 +6,12 @@
 use chrono::NaiveDate;
 use serde::Serialize;
 use shared::{
-    currency::Currency,
-    domain::{
-        generate::EngagementStatus,
-        period::{Proration, Terms, periods},
-        renewal::{self, Refusal, Version},
-        words::UnknownWord,
-    },
+    actions::engagements::{self as actions, NextVersion},
     ids::{EngagementId, FirmId},
-    money::Money,
     store::{
-        self, Db, Tx,
-        audit::{By, Cause},
-        engagements::{self, EngagementView, Locked, PeriodRow, Renewal},
+        Db, Tx,
+        audit::{Actor, By, Cause},
+        engagements::{self, EngagementView},
     },
 };
 use uuid::Uuid;
@@ -93,25 +86,13 @@ struct Renew {
     external_id: Option<String>,
 }
 
-/// The result of every change.
+/// What a change came to, and what is to be done next, for a person.
 #[derive(Debug, Serialize)]
 pub(super) struct Changed {
-    /// Whether anything is other than it was.
-    pub(super) changed: bool,
     #[serde(flatten)]
-    pub(super) engagement: EngagementView,
-    /// What a person should look at.
-    pub(super) warnings: Vec<Warning>,
-    /// What is to be done next, for a person.
+    pub(super) done: actions::Changed,
     #[serde(skip)]
     pub(super) next: Option<String>,
-}
-
-/// Something that is as asked for and may not be meant.
-#[derive(Debug, Serialize)]
-pub(super) struct Warning {
-    pub(super) code: &'static str,
-    pub(super) message: String,
 }
 
 /// Runs `engagement`.
@@ -136,176 +117,69 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn refused(refusal: &Refusal) -> Failure {
-    Failure::refused(refusal.code(), refusal.to_string())
-}
-
 async fn view(tx: &mut Tx, firm: FirmId, id: EngagementId) -> Result<EngagementView, Failure> {
     let view = engagements::show(tx, firm, id).await?;
     view.ok_or_else(|| Failure::not_found(format!("there is no engagement {id}")))
 }
 
-async fn lock(tx: &mut Tx, firm: FirmId, id: EngagementId) -> Result<(Locked, Vec<Version>), Failure> {
-    let found = engagements::lock_versions(tx, firm, id).await?;
-    let (asked, others) = found.ok_or_else(|| Failure::not_found(format!("there is no engagement {id}")))?;
-    Ok((asked, others.into_iter().map(|other| other.version).collect()))
+/// Who acts, and why.
+fn acting() -> (Actor, Cause) {
+    (operator(), Cause::command(Uuid::now_v7()))
+}
+
+fn by<'a>((actor, cause): &'a (Actor, Cause), tx: &Tx) -> By<'a> {
+    By {
+        actor,
+        cause,
+        at: tx.now(),
+    }
 }
 
 async fn sign(db: &Db, reference: &str) -> Result<Changed, Failure> {
     let (firm, id) = find_engagement(db, reference).await?;
     let mut tx = db.firm(firm).await?;
-    let (draft, others) = lock(&mut tx, firm, id).await?;
-    let changed = draft.version.status == EngagementStatus::Draft;
-    renewal::may_sign(&draft.version, if changed { &others } else { &[] }).map_err(|r| refused(&r))?;
-    if changed {
-        let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
-        let by = By {
-            actor: &actor,
-            cause: &cause,
-            at: tx.now(),
-        };
-        engagements::sign(&mut tx, firm, id, &by).await?;
-    }
-    let engagement = view(&mut tx, firm, id).await?;
+    let acting = acting();
+    let by = by(&acting, &tx);
+    let done = actions::sign(&mut tx, firm, id, &by).await?;
     tx.commit().await?;
-    Ok(Changed {
-        changed,
-        engagement,
-        warnings: Vec::new(),
-        next: None,
-    })
+    Ok(Changed { done, next: None })
 }
 
 async fn renew(db: &Db, order: &Renew) -> Result<Changed, Failure> {
     let (firm, old) = find_engagement(db, &order.id).await?;
     let mut tx = db.firm(firm).await?;
-    let (old, others) = lock(&mut tx, firm, old).await?;
-    let all: Vec<Version> = std::iter::once(old.version.clone()).chain(others).collect();
-    let days =
-        renewal::renewal_days(&old.version, &all, order.starts_on, order.ends_on).map_err(|r| refused(&r))?;
-    let amount = |was, text: &Option<String>, option| {
-        let wanted = text
-            .as_deref()
-            .map(|text| money(text, old.currency))
-            .transpose()?;
-        renewal::renewal_amount(was, wanted, option).map_err(|r| refused(&r))
-    };
-    let number = engagements::next_version(&mut tx, firm, old.id).await?;
-    let external_id = order.external_id.clone().or_else(|| {
-        let name = old.external_id.as_deref()?;
-        // The first version's name: retainer, retainer-v2, retainer-v3.
-        let stem = name.strip_suffix(&format!("-v{}", old.number)).unwrap_or(name);
-        Some(format!("{stem}-v{number}"))
-    });
-    let new = Renewal {
-        id: EngagementId::new(),
-        external_id: external_id.as_deref(),
-        number,
-        days,
-        package_fee: amount(old.package_fee, &order.package_fee, "--package-fee")?,
-        hourly_rate: amount(old.hourly_rate, &order.hourly_rate, "--hourly-rate")?,
+    let acting = acting();
+    let by = by(&acting, &tx);
+    let wanted = NextVersion {
+        starts_on: order.starts_on,
+        ends_on: order.ends_on,
+        package_fee: order.package_fee.as_deref(),
+        hourly_rate: order.hourly_rate.as_deref(),
         proration: order.proration.as_deref(),
+        external_id: order.external_id.as_deref(),
     };
-    let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
-    let by = By {
-        actor: &actor,
-        cause: &cause,
-        at: tx.now(),
-    };
-    engagements::renew(&mut tx, firm, old.id, &new, &by)
-        .await
-        .map_err(|fault| taken(fault, external_id.as_deref()))?;
-    let engagement = view(&mut tx, firm, new.id).await?;
-    let warnings = clipped(&engagement, &new)?.into_iter().collect();
+    let done = actions::renew(&mut tx, firm, old, &wanted, &by).await?;
     tx.commit().await?;
-    let label = external_id.clone().unwrap_or_else(|| new.id.to_string());
+    let label = done
+        .engagement
+        .external_id
+        .clone()
+        .unwrap_or_else(|| done.engagement.id.to_string());
+    let next = format!(
+        "It is a draft: nothing is billed for it until it is signed.\n  quittance engagement sign {label}\n"
+    );
     Ok(Changed {
-        changed: true,
-        engagement,
-        warnings,
-        next: Some(format!(
-            "It is a draft: nothing is billed for it until it is signed.\n  quittance engagement sign {label}\n"
-        )),
+        done,
+        next: Some(next),
     })
-}
-
-fn money(text: &str, currency: Currency) -> Result<Money, Failure> {
-    Money::parse_positive_decimal(text, currency).map_err(|fault| Failure::usage(fault.to_string()))
-}
-
-fn taken(fault: store::Error, external_id: Option<&str>) -> Failure {
-    match (&fault, external_id) {
-        (store::Error::Conflict { .. }, Some(external_id)) => Failure::refused(
-            "external_id_taken",
-            format!("the firm has an engagement {external_id:?} already: choose another with --external-id"),
-        ),
-        _ => fault.into(),
-    }
-}
-
-/// A renewal in the middle of a calendar period: both versions would charge the period, so the second waits for a person.
-fn clipped(engagement: &EngagementView, new: &Renewal<'_>) -> Result<Option<Warning>, Failure> {
-    let (Some(fee), Some(cadence)) = (new.package_fee, &engagement.package_fee_schedule) else {
-        return Ok(None);
-    };
-    let word = |unknown: UnknownWord| Failure::from(store::Error::corrupt(unknown));
-    let terms = Terms {
-        cadence: cadence.parse().map_err(word)?,
-        anchor: engagement.period_anchor.parse().map_err(word)?,
-        proration: engagement.proration.parse().map_err(word)?,
-        starts_on: new.days.starts_on,
-        ends_on: new.days.ends_on,
-        fee,
-    };
-    let begins_within = periods(&terms)
-        .next()
-        .is_some_and(|period| period.start != period.full_start);
-    Ok((begins_within && terms.proration == Proration::FullFee).then(|| Warning {
-        code: "renewal_clips_a_period",
-        message: format!(
-            "it begins within a calendar period ({}): if the old version has billed that period, generation leaves the \
-             rest of it to a person (renewal_overlap_needs_choice); --proration daily bills it by days",
-            engagement.starts_on
-        ),
-    }))
 }
 
 async fn end(db: &Db, reference: &str, on: NaiveDate, reason: &str) -> Result<Changed, Failure> {
     let (firm, id) = find_engagement(db, reference).await?;
     let mut tx = db.firm(firm).await?;
-    let (engagement, _) = lock(&mut tx, firm, id).await?;
-    renewal::may_end(&engagement.version, on).map_err(|r| refused(&r))?;
-    let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
-    let by = By {
-        actor: &actor,
-        cause: &cause,
-        at: tx.now(),
-    };
-    let was = engagement.version.days.ends_on;
-    engagements::end(&mut tx, firm, id, (on, was), reason, &by).await?;
-    let engagement = view(&mut tx, firm, id).await?;
-    let warnings = engagement
-        .periods
-        .iter()
-        .filter(|period| !period.released && period.end > on)
-        .map(billed_beyond)
-        .collect();
+    let acting = acting();
+    let by = by(&acting, &tx);
+    let done = actions::end(&mut tx, firm, id, on, reason, &by).await?;
     tx.commit().await?;
-    Ok(Changed {
-        changed: true,
-        engagement,
-        warnings,
-        next: None,
-    })
-}
-
-/// What is billed stays billed: whether anything is given back is a person's decision.
-fn billed_beyond(period: &PeriodRow) -> Warning {
-    Warning {
-        code: "billed_beyond_end",
-        message: format!(
-            "invoice {} bills {} until {}, beyond the new end; it stays as it is: void it, refund it or leave it",
-            period.invoice, period.start, period.end
-        ),
-    }
+    Ok(Changed { done, next: None })
 }

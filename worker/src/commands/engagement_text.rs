@@ -102,11 +102,11 @@ pub fn describe(view: &EngagementView) -> String {
 
 /// One engagement after a change.
 pub fn describe_change(changed: &Changed) -> String {
-    let mut text = describe(&changed.engagement);
-    if !changed.changed {
+    let mut text = describe(&changed.done.engagement);
+    if !changed.done.changed {
         text.push_str("\nas it was\n");
     }
-    for warning in &changed.warnings {
+    for warning in &changed.done.warnings {
         text.push_str(&format!("\nWARNING {}\n", warning.message));
     }
     if let Some(next) = &changed.next {

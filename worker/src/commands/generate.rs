@@ -4,16 +4,13 @@
 use chrono::NaiveDate;
 use serde_json::{Value, json};
 use shared::{
+    actions::runs::{self, InvoiceRun},
     domain::{
         generate::{Approval, plan_hash},
         import::LineKind,
     },
     ids::JobId,
-    store::{
-        Db,
-        audit::Cause,
-        jobs::{self, NewJob, Queue},
-    },
+    store::{Db, audit::Cause, jobs},
 };
 use uuid::Uuid;
 
@@ -24,7 +21,7 @@ use super::{
 };
 use crate::{
     generation::{Bill, Order, Report, Skip},
-    jobs::generate_package_invoices::{KIND, dry_run},
+    jobs::generate_package_invoices::dry_run,
     output::{Detail, Exit, Failure, Format, table},
 };
 
@@ -111,21 +108,15 @@ async fn enqueue(
     run_id: Uuid,
 ) -> Result<Vec<JobId>, Failure> {
     let mut tx = db.plain().await?;
-    let now = tx.now();
     let mut ids = Vec::new();
     for (firm, plan) in plans {
         let expect = args.expect_plan.as_ref().map(|_| plan_hash(&plan.items));
-        let payload = json!({"firm_id": firm.id, "as_of": args.as_of, "expect_plan": expect, "catch_up": args.catch_up});
-        let job = NewJob::new(
-            Queue::Invoices,
-            KIND,
-            format!("{}:{run_id}", firm.id),
-            payload,
-            now,
-        )
-        .firm(firm.id)
-        .in_order_of(format!("generate:{}", firm.id));
-        ids.extend(jobs::enqueue(&mut tx, &job).await?);
+        let order = InvoiceRun {
+            as_of: args.as_of,
+            expect_plan: expect.as_deref(),
+            catch_up: args.catch_up,
+        };
+        ids.extend(runs::invoices(&mut tx, firm.id, &order, run_id).await?);
     }
     jobs::nudge(&mut tx).await?;
     tx.commit().await?;

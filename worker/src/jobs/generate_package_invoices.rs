@@ -25,7 +25,7 @@ use crate::{
 pub struct GeneratePackageInvoices;
 
 /// The job's kind.
-pub const KIND: &str = "generate_package_invoices";
+pub const KIND: &str = shared::actions::runs::GENERATE;
 
 /// Its payload.
 #[derive(Clone, Debug, Deserialize)]

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use serde_json::json;
-use shared::store::{
-    audit::{Actor, By, Cause},
-    jobs::Queue,
-    reconcile as rows,
+use shared::{
+    actions::runs,
+    store::{
+        audit::{Actor, By, Cause},
+        jobs::Queue,
+        reconcile as rows,
+    },
 };
 use uuid::Uuid;
 
@@ -22,7 +25,7 @@ use crate::{
 };
 
 /// The job's kind.
-pub const KIND: &str = "reconcile";
+pub const KIND: &str = runs::RECONCILE;
 
 /// What differs at first may have been on its way: it is told if it still differs this much later.
 const SECOND_LOOK: TimeDelta = TimeDelta::minutes(10);
