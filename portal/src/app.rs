@@ -104,7 +104,8 @@ pub fn show(problem: Problem, kind: Kind) -> Response {
 
 /// What a path without a route, or with another method, is for.
 fn kind_of(uri: &Uri) -> Kind {
-    if uri.path().starts_with("/api/v1/") {
+    // The one of other systems stands where it always did, beside the page.
+    if uri.path().starts_with("/api/v1/") || uri.path() == "/api/alerts" {
         Kind::Api
     } else {
         Kind::Page

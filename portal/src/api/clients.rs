@@ -18,6 +18,7 @@ use shared::{
     },
 };
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::find;
 use crate::{
@@ -58,6 +59,10 @@ pub fn routes() -> Vec<Route> {
             .does("Stop collecting by card; retries that are planned are given up")
             .takes::<Reason>()
             .answers::<AutopayShown>(),
+        Route::post("/api/v1/clients/{id}/payment-methods", BILLING_ACTS, add_card)
+            .does("Attach a card that Stripe keeps for the client; a worker asks Stripe")
+            .takes::<NewCard>()
+            .answers_with::<CardOrdered>(StatusCode::ACCEPTED),
     ]
 }
 
@@ -220,4 +225,41 @@ async fn autopay_off(
     let (tx, by) = act.parts();
     let shown = clients::autopay_off(tx, firm, client, Some(reason), &by).await?;
     act.done(StatusCode::OK, &shown).await
+}
+
+/// A card to be attached.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCard {
+    /// Stripe's id of it.
+    #[schema(min_length = 1)]
+    payment_method: String,
+    /// Charge it automatically from now on, as the client has agreed to.
+    #[serde(default)]
+    #[schema(required = false)]
+    charge_it: bool,
+}
+
+/// Who asks Stripe for it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CardOrdered {
+    /// The job: `/api/v1/jobs/ID` says what became of it.
+    job: Option<Uuid>,
+}
+
+async fn add_card(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id,
+    input: Input<NewCard>,
+) -> Result<Response, Problem> {
+    let order = (input.value.payment_method.trim(), input.value.charge_it);
+    let (firm, client) = find::client(&app.db, &caller, &id).await?;
+    let mut act = Act::begin(&app, &caller, &input.keyed).await?;
+    let (tx, by) = act.parts();
+    let job = clients::order_card(tx, firm, client, order, &by).await?;
+    let ordered = CardOrdered {
+        job: job.map(|job| job.0),
+    };
+    act.done(StatusCode::ACCEPTED, &ordered).await
 }

@@ -191,6 +191,7 @@ pub fn meanwhile(kind: &str) -> Option<&'static str> {
         "refresh_subscription" => {
             "the firm's subscription is not looked at; its next event, or the next look, does it"
         }
+        "attach_card" => "the card is not the client's yet, and nothing is charged to it: ask for it again",
         "expire_credit" => "credit whose last day is over is not written off; the next date's run does it",
         "report_day" => "the firm is not told of that day; it is told of the next one",
         "backfill_events" => "events that never came are not looked for; the next day's run does it",
@@ -258,6 +259,7 @@ mod tests {
             ("review_cycle", "collection stands still"),
             ("refund_payment", "waits for you"),
             ("expire_credit", "not written off"),
+            ("attach_card", "not the client's yet"),
             ("report_day", "not told of that day"),
             ("backfill_events", "not looked for"),
             ("prune", "old rows"),

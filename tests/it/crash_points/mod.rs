@@ -34,6 +34,7 @@ crashes! {
     p3_crash_points_of_an_answer_that_is_lost: looked_up ["reconcile_payment"];
     p3_crash_points_of_a_payment_that_must_be_authenticated: authenticated ["collect_invoice"];
     p2_crash_points_of_a_client_who_never_acts: given_up ["review_cycle"];
+    p3_crash_points_of_a_card_that_the_portal_names: card_named ["attach_card"];
     p3_crash_points_of_a_refund: refunded ["refund_payment"];
     p2_crash_points_of_disputes: disputed ["process_stripe_event"];
     p2_crash_points_of_a_void_during_a_charge: voided ["cancel_payment_intent"];

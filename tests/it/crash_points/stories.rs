@@ -68,6 +68,24 @@ pub fn given_up(stage: &Stage) -> BoxFuture<'_, ()> {
     })
 }
 
+/// The card is lost. Another one is asked for as the portal does it, by a job that names it, and pays.
+pub fn card_named(stage: &Stage) -> BoxFuture<'_, ()> {
+    Box::pin(async move {
+        bill(stage, &[("globex", &["lost_card"])]).await;
+        let card = stage
+            .world
+            .sim
+            .customer_with_card("cus_globex", "pm_globex_2", &[]);
+        card.await.unwrap();
+        let order = "insert into jobs (id, firm_id, queue, kind, dedupe_key, payload, run_at, created_at)
+                     select '00000000-0000-4000-8000-00000000000a', firm_id, 'maintenance', 'attach_card', 'by the portal',
+                            jsonb_build_object('client_id', id, 'payment_method', 'pm_globex_2', 'charge_it', true, 'asked_by', 'ada'),
+                            app.now(), app.now() from clients where external_id = 'globex'";
+        sqlx::query(order).execute(&stage.world.db).await.unwrap();
+        stage.rest().await;
+    })
+}
+
 /// A part of what was paid goes back to the card, by command; another part from the dashboard.
 pub fn refunded(stage: &Stage) -> BoxFuture<'_, ()> {
     Box::pin(async move {

@@ -222,6 +222,43 @@ async fn r212_an_operator_starts_the_comparison_and_moves_the_clock_of_a_test_in
     );
 }
 
+/// R060, R061: the portal asks Stripe nothing; a worker does, and says what became of it.
+#[tokio::test]
+async fn r060_a_card_is_named_by_the_api_and_attached_by_a_worker() {
+    let world = two_firms().await;
+    let mut admin = logged_in(&world, "admin-acme").await;
+    let card = world.sim.customer_with_card("cus_zebra", "pm_zebra_2", &[]);
+    card.await.unwrap();
+    let path = "/api/v1/clients/zebra/payment-methods";
+    let order = json!({"payment_method": "pm_zebra_2", "charge_it": true});
+    let asked = admin.post_keyed(path, "card-1", &order).await;
+    assert_eq!(asked.status, 202, "{}", asked.text);
+    assert_eq!(
+        admin.post_keyed(path, "card-1", &order).await.json(),
+        asked.json()
+    );
+    world.settle().await;
+    let shown = admin.get("/api/v1/clients/zebra").await.json();
+    assert_eq!(shown["autopay"]["payment_method"], "pm_zebra_2", "{shown}");
+    let who = "select distinct actor_kind || ' ' || actor_id || ' ' || cause_kind from audit_events where action = 'payment_method.attached'
+                and cause_kind = 'job'";
+    assert_eq!(world.texts(who).await, ["user admin-acme job"]);
+    for (card, why) in [("pm_yak", "other_customer"), ("pm_nobodys", "unknown_card")] {
+        let asked = admin.post(path, &json!({ "payment_method": card })).await;
+        assert_eq!(asked.status, 202, "{}", asked.text);
+        world.settle().await;
+        let job = asked.json()["job"].as_str().unwrap().to_owned();
+        let job = admin.get(&format!("/api/v1/jobs/{job}")).await;
+        assert!(
+            job.json()["state"] == "canceled" && job.text.contains(why),
+            "{}",
+            job.text
+        );
+    }
+    let odd = json!({"payment_method": "../customers"});
+    assert_eq!(admin.post(path, &odd).await.status, 400);
+}
+
 /// What becomes of a lost dispute is decided under a lock of its row, which nobody but a worker changes.
 #[tokio::test]
 async fn r073_what_a_lost_dispute_took_is_decided_by_the_api() {

@@ -4,14 +4,9 @@
 
 use shared::{
     actions::clients::{self as actions, AutopayShown},
-    domain::collection::Asked,
-    ids::{ClientId, FirmId},
     store::{
-        Tx,
         audit::{By, Cause},
-        autopay::{self, State},
-        cycles, jobs,
-        payment_methods::{self, Card},
+        jobs,
     },
 };
 use uuid::Uuid;
@@ -23,6 +18,7 @@ use super::{
     open_db, operator,
 };
 use crate::{
+    jobs::attach_card::looks_of,
     output::{Exit, Failure, Format},
     stripe::{self, Client},
 };
@@ -160,16 +156,13 @@ async fn apply(change: Change, out: Format) -> Result<Exit, Failure> {
             actions::autopay_off(&mut tx, firm, client, reason.as_deref(), &by).await?
         }
         (Change::PaymentMethod(MethodCommand::Add { charge_it, .. }), Some(card)) => {
-            let before = actions::lock(&mut tx, firm, client).await?;
-            let waited = cycles::waiting_for_a_card(&mut tx, firm, client).await?;
-            let (added, went_on) = attach(&mut tx, firm, client, &before, &card, &by).await?;
-            let taken = charge_it && use_card(&mut tx, firm, client, &before, &card.id, &by).await?;
-            let resumed = went_on + if taken { waited } else { 0 };
-            actions::shown(&mut tx, firm, client, (added || taken, resumed)).await?
+            let kept_for = (card.id.as_str(), card.customer.as_deref());
+            let order = (kept_for, &looks_of(&card), charge_it);
+            actions::attach_card(&mut tx, firm, client, order, &by).await?
         }
+        // A card is asked for whenever one is to be added.
         (Change::PaymentMethod(_), None) => {
-            actions::lock(&mut tx, firm, client).await?;
-            actions::shown(&mut tx, firm, client, (false, 0)).await?
+            return Err(Failure::new("internal", "no card was asked for"));
         }
     };
     jobs::nudge(&mut tx).await?;
@@ -189,70 +182,6 @@ async fn fetch(client: &Client, id: &str) -> Result<stripe::PaymentMethod, Failu
             format!("Stripe cannot be asked about {id:?}: {fault}"),
         )),
     }
-}
-
-/// Has a card of the client's charged from now on. Returns whether another one, or none, was before.
-async fn use_card(
-    tx: &mut Tx,
-    firm: FirmId,
-    client: ClientId,
-    before: &State,
-    card: &str,
-    by: &By<'_>,
-) -> Result<bool, Failure> {
-    let method = actions::usable(tx, firm, client, Some(card)).await?;
-    let differs = !before.enabled || before.method_id != Some(method.id);
-    if differs {
-        autopay::switch_on(tx, firm, client, (before.method_id, method.id), None, by).await?;
-    }
-    Ok(differs)
-}
-
-/// Attaches a card, or writes down what it looks like now. Where it is the one that is charged, what stood still because of it
-/// goes on; one that was refused for good is not tried again while it is as it was. Returns whether anything about it is new,
-/// and how many collections go on.
-async fn attach(
-    tx: &mut Tx,
-    firm: FirmId,
-    client: ClientId,
-    before: &State,
-    found: &stripe::PaymentMethod,
-    by: &By<'_>,
-) -> Result<(bool, usize), Failure> {
-    if found.customer.is_none() || found.customer != before.customer {
-        return Err(Failure::refused(
-            "other_customer",
-            format!("Stripe keeps {} for another customer, or for none", found.id),
-        ));
-    }
-    let number = |value: Option<i64>| value.and_then(|n| i32::try_from(n).ok());
-    let card = Card {
-        brand: found.brand.as_deref(),
-        last4: found.last4.as_deref(),
-        exp_month: number(found.exp_month),
-        exp_year: number(found.exp_year),
-        fingerprint: found.fingerprint.as_deref(),
-    };
-    let stored = payment_methods::find(tx, firm, client, &found.id).await?;
-    let Some(stored) = stored else {
-        // Whether it is charged from now on is for the client to say: `client autopay on`.
-        payment_methods::attach(tx, firm, client, &found.id, &card, by).await?;
-        return Ok((true, 0));
-    };
-    // What an issuer refused for good is refused again while nothing about it has changed (B-24).
-    let is_new = stored.detached || !stored.looks_like(&card);
-    let is_charged = before.enabled && before.method_id == Some(stored.id);
-    let mut resumed = 0;
-    if is_new {
-        payment_methods::update(tx, firm, client, stored.id, &card, by).await?;
-        if is_charged {
-            resumed += cycles::method_updated(tx, firm, client, by.at, by.cause).await?;
-        }
-    }
-    if is_charged {
-        resumed += cycles::review_paused(tx, firm, client, Asked::WithCard, by.at, by.cause).await?;
-    }
-    Ok((is_new, resumed))
 }
 
 fn describe(shown: &AutopayShown) -> String {

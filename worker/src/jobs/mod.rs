@@ -1,4 +1,5 @@
 //! One file per job: payload, policy, handler. `cycle.rs` is what those about a collection cycle share.
+pub mod attach_card;
 pub mod backfill_events;
 pub mod cancel_payment_intent;
 pub mod collect_invoice;
@@ -37,6 +38,7 @@ pub fn register(registry: Registry) -> Registry {
         .transactional::<refresh_subscription::RefreshSubscription>()
         .external::<expire_credit::ExpireCredit>()
         .external::<backfill_events::BackfillEvents>()
+        .transactional::<attach_card::AttachCard>()
         .transactional::<report_day::ReportDay>()
         .external::<prune::Prune>()
         .external::<reconcile::Reconcile>()
