@@ -40,18 +40,21 @@ pub struct App {
     pub limiter: Arc<Limiter>,
     /// How many of the last addresses in `X-Forwarded-For` our own proxies wrote.
     pub proxies: usize,
+    /// Where browsers find us, without a path. A setting, as what a request says of it may be anybody's word.
+    pub url: Arc<str>,
     /// Stripe's publishable key, for pages.
     pub publishable_key: Option<Arc<str>>,
 }
 
 impl App {
     /// Nothing is asked before the first request.
-    pub fn new(db: Db, settings: &Settings, metrics: Arc<Metrics>) -> Self {
+    pub fn new(db: Db, settings: &Settings, url: &str, metrics: Arc<Metrics>) -> Self {
         Self {
             db,
             metrics,
             limiter: Arc::new(Limiter::new(settings.rate_per_min)),
             proxies: settings.proxies,
+            url: Arc::from(url),
             publishable_key: settings.publishable_key.as_deref().map(Arc::from),
         }
     }

@@ -15,6 +15,8 @@ Environment (each secret also as NAME_FILE):
   STRIPE_PUBLISHABLE_KEY    pk_test_… or pk_live_…, shown to browsers; never another key [none]
   PORTAL_ADDR               pages and API [0.0.0.0:8082]
   PORTAL_ADMIN_ADDR         probes and metrics [0.0.0.0:9082]
+  PORTAL_URL                where browsers find the portal, https://host: Stripe's pages lead back there. Required in live
+                            mode [http://localhost and the port]
   PORTAL_PROXIES            reverse proxies in front that add to X-Forwarded-For [0]
   PORTAL_RATE_PER_MIN       requests of one login, token or address per minute [600]
   SHUTDOWN_GRACE_SECS       drain time after SIGTERM [25]
@@ -31,6 +33,8 @@ pub struct Settings {
     pub addr: SocketAddr,
     /// Probes and metrics.
     pub admin_addr: SocketAddr,
+    /// Where browsers find the portal, without a path; `None` until it is known where we listen.
+    pub url: Option<String>,
     /// How many of the last addresses in `X-Forwarded-For` are our own proxies' word.
     pub proxies: usize,
     /// Requests per minute of one caller.
@@ -56,6 +60,7 @@ impl Settings {
             database_url: config::database_url("DATABASE_URL")?,
             addr: config::listen_address("PORTAL_ADDR", any_host(8082))?,
             admin_addr: config::listen_address("PORTAL_ADMIN_ADDR", any_host(9082))?,
+            url: config::origin("PORTAL_URL")?,
             proxies: usize::try_from(config::number("PORTAL_PROXIES", 0, 0..=5)?).unwrap_or(0),
             rate_per_min: u32::try_from(config::number("PORTAL_RATE_PER_MIN", 600, 10..=1_000_000)?)
                 .unwrap_or(u32::MAX),

@@ -142,6 +142,8 @@ pub struct Route {
     pub scope: Scope,
     /// Who.
     pub access: Access,
+    /// Whether it takes somebody who is logged in: a token does not open doors for itself.
+    pub sessions_only: bool,
     /// What it does, in a few words.
     pub summary: &'static str,
     /// What it takes in the query.
@@ -176,6 +178,7 @@ impl Route {
             kind,
             scope,
             access,
+            sessions_only: kind == Kind::Page,
             summary: "",
             query: None,
             paged: false,
@@ -233,6 +236,13 @@ impl Route {
         handler: H,
     ) -> Self {
         Self::new(kind, method, path, Access::Anybody, Scope::None, handler)
+    }
+
+    /// Not for tokens, whatever their role.
+    #[must_use]
+    pub fn for_sessions(mut self) -> Self {
+        self.sessions_only = true;
+        self
     }
 
     /// Whose rows.
@@ -318,7 +328,7 @@ pub fn describe(table: &[Route]) -> Value {
                 Scope::Either => "either",
                 Scope::None => "none",
             };
-            json!({"method": route.method.as_str(), "path": route.path, "kind": kind, "scope": scope, "roles": roles, "does": route.summary})
+            json!({"method": route.method.as_str(), "path": route.path, "kind": kind, "scope": scope, "roles": roles, "sessions_only": route.sessions_only, "does": route.summary})
         })
         .collect();
     json!(routes)

@@ -55,6 +55,11 @@ pub enum Error {
         "the login of DATABASE_URL is not held to one firm (superuser, owner, or more than quittance_portal): give the portal a login of its own"
     )]
     TooMighty,
+    /// Where browsers find us cannot be guessed.
+    #[error(
+        "PORTAL_URL is not set, or is no https:// address: a live installation names where browsers find the portal, such as https://billing.example.com"
+    )]
+    NoUrl,
     /// A bug of ours.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -91,7 +96,8 @@ pub async fn start(settings: &Settings, draining: &CancellationToken) -> Result<
     let db = Db::connect(&settings.database_url, &options).await?;
     check(&db).await?;
     let metrics = Arc::new(Metrics::try_new()?);
-    let app = App::new(db.clone(), settings, Arc::clone(&metrics));
+    let url = url(&db, settings, addr).await?;
+    let app = App::new(db.clone(), settings, &url, Arc::clone(&metrics));
     let service = app::router(&app).into_make_service_with_connect_info::<SocketAddr>();
     let admin_service = admin::routes(db, metrics, draining.clone()).into_make_service_with_connect_info();
     Ok(Running {
@@ -127,6 +133,21 @@ async fn bind(name: &'static str, addr: SocketAddr) -> Result<(TcpListener, Sock
     let listener = TcpListener::bind(addr).await.map_err(failed)?;
     let addr = listener.local_addr().map_err(failed)?;
     Ok((listener, addr))
+}
+
+/// Where browsers find us: as it is set, or here, where nothing is live yet.
+async fn url(db: &Db, settings: &Settings, addr: SocketAddr) -> Result<String, Error> {
+    let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
+    let has_live_key = settings
+        .publishable_key
+        .as_deref()
+        .is_some_and(|key| key.starts_with("pk_live_"));
+    let is_live = has_live_key || store::health::is_live(&mut conn).await?;
+    match &settings.url {
+        Some(url) if !is_live || url.starts_with("https://") => Ok(url.clone()),
+        None if !is_live => Ok(format!("http://localhost:{}", addr.port())),
+        Some(_) | None => Err(Error::NoUrl),
+    }
 }
 
 /// The schema is there, and the login is held to what row-level security lets it see.

@@ -126,6 +126,30 @@ pub fn seconds(name: &'static str, default: u64, bounds: RangeInclusive<u64>) ->
     number(name, default, bounds).map(Duration::from_secs)
 }
 
+/// Where something is reached: `http://` or `https://`, a host, and no path.
+///
+/// # Errors
+/// When it is anything else.
+pub fn origin(name: &'static str) -> Result<Option<String>, Error> {
+    let Some(text) = var(name) else { return Ok(None) };
+    let text = text.trim().trim_end_matches('/');
+    let host = text.strip_prefix("https://").or(text.strip_prefix("http://"));
+    let is_host = |host: &str| {
+        !host.is_empty()
+            && host
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c))
+    };
+    if host.is_some_and(is_host) {
+        Ok(Some(text.to_owned()))
+    } else {
+        Err(Error::Malformed {
+            name,
+            fault: "give https://, a host, and no path, such as https://billing.example.com".to_owned(),
+        })
+    }
+}
+
 /// Where to listen.
 ///
 /// # Errors

@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use super::find;
 use crate::{
     app::App,
-    auth::{Caller, Role},
+    auth::Caller,
     problem::Problem,
     request::{Act, Id, Input, Page, PageQuery, said},
     route::{BILLING, BILLING_ACTS, BILLING_AND_CLIENTS, Route},
@@ -68,7 +68,13 @@ async fn show(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<Json
     let mut tx = app.db.firm(firm).await?;
     let shown = clients_read::show(&mut tx, firm, client).await?;
     shown
-        .map(Json)
+        .map(|view| {
+            Json(if caller.is_client() {
+                view.for_client()
+            } else {
+                view
+            })
+        })
         .ok_or_else(|| Problem::not_found(format!("there is no client {id:?}")))
 }
 
@@ -99,7 +105,10 @@ async fn lots(
     let (firm, client) = find::client(&app.db, &caller, &id).await?;
     let after = page.after_id()?.map(CreditLotId);
     let mut tx = app.db.firm(firm).await?;
-    let rows = credits::lots(&mut tx, firm, client, after, page.fetch()?).await?;
+    let mut rows = credits::lots(&mut tx, firm, client, after, page.fetch()?).await?;
+    if caller.is_client() {
+        rows = rows.into_iter().map(LotRow::for_client).collect();
+    }
     Ok(Json(page.page(rows, |row| row.id.to_string())?))
 }
 
@@ -114,10 +123,8 @@ pub struct CreditOrder {
     /// Why.
     #[schema(min_length = 1)]
     reason: String,
-    /// `promotional` unless told; `goodwill` and `correction` need `approved_by`.
+    /// `promotional` unless told. `goodwill` and `correction` take the word of a second person, which nobody gives for another here.
     source: Option<String>,
-    /// Who has approved it: another owner or admin of the firm, on the caller's word.
-    approved_by: Option<String>,
     /// The firm's first day on which it is worth nothing.
     expires_on: Option<NaiveDate>,
 }
@@ -152,10 +159,6 @@ pub(crate) async fn issue(
     let mut act = Act::begin(&app, &caller, &input.keyed).await?;
     let (tx, by) = act.parts();
     let giver = Acting::find(tx, firm, &caller.label).await?;
-    let approver = match &order.approved_by {
-        Some(name) => Some(approver(tx, firm, name).await?),
-        None => None,
-    };
     let wanted = actions::Order {
         client,
         amount: &order.amount,
@@ -163,29 +166,9 @@ pub(crate) async fn issue(
         reason,
         source,
         giver: &giver,
-        approver: approver.as_ref(),
+        approver: None,
         expires_on: order.expires_on,
     };
     let (issued, _) = actions::issue(tx, firm, &wanted, &by).await?;
     act.done(StatusCode::CREATED, &issued).await
-}
-
-/// A name that is nobody's approves nothing here.
-async fn approver(
-    tx: &mut shared::store::Tx,
-    firm: shared::ids::FirmId,
-    name: &str,
-) -> Result<Acting, Problem> {
-    let acting = Acting::find(tx, firm, name).await?;
-    let bills = acting
-        .user()
-        .is_some_and(|user| [Role::Owner.as_str(), Role::Admin.as_str()].contains(&user.role.as_str()));
-    if bills {
-        Ok(acting)
-    } else {
-        Err(Problem::invalid(
-            "approved_by",
-            "name an owner or admin of the firm",
-        ))
-    }
 }

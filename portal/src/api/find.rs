@@ -51,8 +51,9 @@ pub async fn invoice(db: &Db, caller: &Caller, reference: &str) -> Result<(FirmI
         let of = resolve::invoice_of(&mut tx, firm, reference).await?;
         of.ok_or_else(|| none("invoice", reference))?
     };
+    // A draft is not there for a client: it may still come to nothing.
     if let Some(client) = caller.client
-        && resolve::client_of_invoice(&mut tx, firm, id).await? != Some(client)
+        && !resolve::is_shown_to_client(&mut tx, firm, id, client).await?
     {
         return Err(none("invoice", reference));
     }
@@ -93,7 +94,14 @@ pub async fn engagement(
 pub async fn time_entry(db: &Db, caller: &Caller, reference: &str) -> Result<(FirmId, TimeEntryId), Problem> {
     let firm = caller.firm()?;
     let found = row(db, firm, "time entry", &["time_entry"], reference).await?;
-    Ok((firm, TimeEntryId(found.id)))
+    let entry = TimeEntryId(found.id);
+    if let Some(client) = caller.client {
+        let mut tx = db.firm(firm).await?;
+        if !resolve::is_time_of_client(&mut tx, firm, entry, client).await? {
+            return Err(none("time entry", reference));
+        }
+    }
+    Ok((firm, entry))
 }
 
 /// A dispute: by Stripe id or UUID.

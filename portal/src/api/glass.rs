@@ -143,6 +143,7 @@ pub(crate) async fn open(
 ) -> Result<Response, Problem> {
     let new = &input.value;
     let reason = said("reason", &new.reason)?;
+    caller.check_is_person()?;
     if !(1..=MAX_MINUTES).contains(&new.minutes) {
         return Err(Problem::invalid("minutes", format!("give 1 to {MAX_MINUTES}")));
     }
@@ -201,6 +202,7 @@ pub(crate) async fn review(
     input: Input<Note>,
 ) -> Result<Response, Problem> {
     let note = said("note", &input.value.note)?;
+    caller.check_is_person()?;
     let (firm, session) = firm_of(&app, &caller, &id).await?;
     let mut act = Act::begin_in(&app, &caller, Some(firm), &input.keyed).await?;
     let (tx, by) = act.parts();

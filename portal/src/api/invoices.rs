@@ -115,6 +115,7 @@ async fn list(
         status: list.status.as_deref(),
         after,
         open_only: list.open,
+        issued_only: caller.is_client(),
     };
     let mut tx = app.db.firm(firm).await?;
     let rows = invoices_read::list(&mut tx, firm, &filter, page.fetch()?).await?;
@@ -126,7 +127,13 @@ async fn show(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<Json
     let mut tx = app.db.firm(firm).await?;
     let shown = invoices_read::show(&mut tx, firm, invoice).await?;
     shown
-        .map(Json)
+        .map(|view| {
+            Json(if caller.is_client() {
+                view.for_client()
+            } else {
+                view
+            })
+        })
         .ok_or_else(|| Problem::not_found(format!("there is no invoice {id:?}")))
 }
 

@@ -48,10 +48,12 @@ pub fn routes() -> Vec<Route> {
             .paged()
             .answers_page::<TokenRow>(),
         Route::post("/api/v1/tokens", BILLING_ACTS, create_token)
-            .does("Make a token; it is shown once")
+            .for_sessions()
+            .does("Make a token, which acts in the caller's name; it is shown once")
             .takes::<NewToken>()
             .answers_with::<MadeToken>(StatusCode::CREATED),
         Route::post("/api/v1/tokens/{id}/revoke", BILLING_ACTS, revoke_token)
+            .for_sessions()
             .does("End a token")
             .takes::<Nothing>()
             .answers::<RevokedToken>(),
@@ -204,6 +206,7 @@ async fn create_token(
     let (tx, by) = act.parts();
     let order = TokenOrder {
         firm: Some(firm),
+        login: caller.login,
         name,
         role: &new.role,
         expires_at: real_now() + TimeDelta::days(i64::from(new.days)),

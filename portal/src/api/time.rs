@@ -207,6 +207,9 @@ async fn change(
     (change, order): (Change, Order<'_>),
 ) -> Result<Response, Problem> {
     let (firm, entry) = find::time_entry(&app.db, caller, id).await?;
+    if change == Change::Approve {
+        caller.check_is_person()?;
+    }
     let mut act = Act::begin(app, caller, keyed).await?;
     let (tx, by) = act.parts();
     if caller.role == Role::Staff && !is_own(tx, firm, entry, &caller.label).await? {

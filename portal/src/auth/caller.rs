@@ -12,6 +12,8 @@ use shared::{
 };
 use uuid::Uuid;
 
+use crate::problem::Problem;
+
 /// What a caller is (R004). The first five are users of a firm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -92,6 +94,8 @@ pub struct Caller {
     pub role: Role,
     /// Whose rows this request sees: the user's own firm, or the one that an operator has entered by break-glass.
     pub firm: Option<FirmId>,
+    /// The person's login; none for a system.
+    pub login: Option<Uuid>,
     /// The user of the firm, where it is one.
     pub user: Option<UserId>,
     /// The one client that a portal user sees.
@@ -113,6 +117,7 @@ impl Caller {
             via: Via::Session { id: session.id, csrf },
             role: Role::parse(&session.role)?,
             firm: session.firm,
+            login: Some(session.login_id),
             user: session.user,
             client: session.client,
             can_view_billing: session.can_view_billing,
@@ -122,19 +127,47 @@ impl Caller {
         })
     }
 
-    /// Another system, or a script.
+    /// A script of a person, who is then the one who acts, or another system. What raises alerts is a system, whoever made it.
     pub fn of_token(token: Token) -> Option<Self> {
+        let role = Role::parse(&token.role)?;
+        let person = token.person.filter(|_| role != Role::Alerts);
+        let (login, user, label, name) = match person {
+            Some(person) => (Some(person.login), person.user, person.label, person.name),
+            None => (None, None, format!("token:{}", token.name), token.name),
+        };
         Some(Self {
             via: Via::Token(token.id),
-            role: Role::parse(&token.role)?,
+            role,
             firm: token.firm,
-            user: None,
+            login,
+            user,
             client: None,
             can_view_billing: true,
-            label: format!("token:{}", token.name),
-            name: token.name,
+            label,
+            name,
             glass: None,
         })
+    }
+
+    /// Whether it is one of a client's own users, who see what the client may.
+    #[must_use]
+    pub fn is_client(&self) -> bool {
+        self.role == Role::Client
+    }
+
+    /// Refuses whoever is no person, for what two people must agree on: a system counts as nobody, as whoever holds its token may be
+    /// the other one.
+    ///
+    /// # Errors
+    /// When a token acts in nobody's name.
+    pub fn check_is_person(&self) -> Result<(), Problem> {
+        match self.login {
+            Some(_) => Ok(()),
+            None => Err(Problem::refused(
+                "no_person",
+                "this takes a person: log in, or use a token made in the name of one",
+            )),
+        }
     }
 
     /// As the audit has them.

@@ -52,6 +52,7 @@ pub struct Guard {
     kind: Kind,
     scope: Scope,
     access: Access,
+    sessions_only: bool,
     method: &'static str,
     path: &'static str,
 }
@@ -64,6 +65,7 @@ impl Guard {
             kind: route.kind,
             scope: route.scope,
             access: route.access,
+            sessions_only: route.sessions_only,
             method: if route.is_write() { "POST" } else { "GET" },
             path: route.path,
         }
@@ -102,11 +104,14 @@ async fn check(guard: &Guard, mut request: Request) -> Result<Request, Box<Respo
     if let Some(problem) = limited(&guard.app, &caller.key(), "caller") {
         return Err(shown(problem));
     }
-    if guard.kind == Kind::Page && matches!(caller.via, Via::Token(_)) {
-        return Err(shown(Problem::forbidden(
-            "no_page_for_tokens",
-            "pages are for people: log in",
-        )));
+    if guard.sessions_only && matches!(caller.via, Via::Token(_)) {
+        return Err(shown(match guard.kind {
+            Kind::Page => Problem::forbidden("no_page_for_tokens", "pages are for people: log in"),
+            Kind::Api | Kind::File => Problem::forbidden(
+                "not_by_token",
+                "this is done by somebody who is logged in, not by a token",
+            ),
+        }));
     }
     if let (Via::Session { csrf, .. }, false) = (&caller.via, is_safe(request.method())) {
         let csrf = csrf.clone();

@@ -1,10 +1,6 @@
 //! `/api/billing/`: a firm's own plan (R207): dashboard, comparison, payment history, settings.
 
-use axum::{
-    extract::FromRequestParts,
-    http::{StatusCode, header, request::Parts},
-    response::Response,
-};
+use axum::{http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{
@@ -676,28 +672,6 @@ struct Answered {
     see: Option<String>,
 }
 
-/// Where the portal is reached, as the browser says it: Stripe's pages lead back there.
-struct Origin(String);
-
-impl<S: Sync> FromRequestParts<S> for Origin {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let host = parts
-            .headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
-        let is_name = |host: &&str| {
-            host.chars()
-                .all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c))
-        };
-        let host = host
-            .filter(is_name)
-            .ok_or_else(|| Problem::invalid("Host", "none"))?;
-        Ok(Self(format!("https://{host}")))
-    }
-}
-
 async fn asked(
     app: &App,
     caller: &Caller,
@@ -730,7 +704,7 @@ struct ToTier {
     tier: String,
 }
 
-async fn change_tier(at: At, Origin(origin): Origin, input: Input<ToTier>) -> Result<Response, Problem> {
+async fn change_tier(at: At, input: Input<ToTier>) -> Result<Response, Problem> {
     let firm = at.caller.firm()?;
     let mut tx = at.app.db.firm(firm).await?;
     let subscription = subscriptions::current(&mut tx, firm).await?;
@@ -742,7 +716,7 @@ async fn change_tier(at: At, Origin(origin): Origin, input: Input<ToTier>) -> Re
         (
             Ask::CheckoutLink {
                 tier,
-                return_url: format!("{origin}{HOME}"),
+                return_url: format!("{}{HOME}", at.app.url),
             },
             Some(UPGRADE),
         )
@@ -788,9 +762,9 @@ async fn email(at: At, input: Input<Email>) -> Result<Response, Problem> {
 #[derive(Deserialize)]
 struct Empty_ {}
 
-async fn payment_method(at: At, Origin(origin): Origin, input: Input<Empty_>) -> Result<Response, Problem> {
+async fn payment_method(at: At, input: Input<Empty_>) -> Result<Response, Problem> {
     let wish = Ask::BillingLink {
-        return_url: format!("{origin}{SETTINGS}"),
+        return_url: format!("{}{SETTINGS}", at.app.url),
     };
     asked(&at.app, &at.caller, &input.keyed, &wish, None, Some(SETTINGS)).await
 }

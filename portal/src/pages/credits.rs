@@ -103,7 +103,7 @@ async fn show(at: At, Id(id): Id, Asked(wanted): Asked<Wanted>) -> Result<Respon
     };
     let mut tx = at.app.db.firm(firm).await?;
     let view = clients_read::show(&mut tx, firm, client).await?;
-    let rows = lots::lots(
+    let mut rows = lots::lots(
         &mut tx,
         firm,
         client,
@@ -112,7 +112,11 @@ async fn show(at: At, Id(id): Id, Asked(wanted): Asked<Wanted>) -> Result<Respon
     )
     .await?;
     drop(tx);
-    let view = view.ok_or_else(|| Problem::not_found(format!("there is no client {id:?}")))?;
+    let mut view = view.ok_or_else(|| Problem::not_found(format!("there is no client {id:?}")))?;
+    if at.caller.is_client() {
+        view = view.for_client();
+        rows = rows.into_iter().map(lots::LotRow::for_client).collect();
+    }
     let shown = query.page(rows, |row| row.id.to_string())?;
     let mut cards: Vec<Card> = view
         .credit

@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     api::{find, invoices as api},
-    auth::Role,
     problem::Problem,
     request::{Id, PageQuery},
     route::{BILLING_ACTS, BILLING_AND_CLIENTS, Route},
@@ -117,12 +116,13 @@ async fn list(at: At, Asked(wanted): Asked<Wanted>) -> Result<Response, PageProb
         status,
         after,
         open_only,
+        issued_only: at.caller.is_client(),
     };
     let mut tx = at.app.db.firm(firm).await?;
     let rows = invoices_read::list(&mut tx, firm, &filter, query.fetch()?).await?;
     drop(tx);
     let shown = query.page(rows, |row| row.id.to_string())?;
-    let for_client = at.caller.role == Role::Client;
+    let for_client = at.caller.is_client();
     let columns = if for_client {
         vec![
             column("Invoice"),
@@ -222,8 +222,11 @@ async fn show(at: At, Id(id): Id) -> Result<Response, PageProblem> {
     let mut tx = at.app.db.firm(firm).await?;
     let view = invoices_read::show(&mut tx, firm, invoice).await?;
     drop(tx);
-    let view = view.ok_or_else(|| Problem::not_found(format!("there is no invoice {id:?}")))?;
-    let for_client = at.caller.role == Role::Client;
+    let mut view = view.ok_or_else(|| Problem::not_found(format!("there is no invoice {id:?}")))?;
+    let for_client = at.caller.is_client();
+    if for_client {
+        view = view.for_client();
+    }
     let name = view.number.clone().map_or_else(
         || "Draft invoice".to_owned(),
         |number| format!("Invoice {number}"),
@@ -478,7 +481,11 @@ fn timeline(view: &InvoiceView) -> Vec<Step> {
                 refund.to,
                 spoken(&refund.state).to_lowercase()
             ),
-            format!("{}, {}", amount(refund.amount_minor), refund.reason),
+            [amount(refund.amount_minor), refund.reason.clone()]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(", "),
             Tone::Warn,
         ));
     }

@@ -115,7 +115,8 @@ async fn unread(app: &App, caller: &Caller) -> Result<i64, Problem> {
 
 /// Break-glass is never silent: neither for who looks nor for who is looked at.
 async fn banner(app: &App, caller: &Caller) -> Result<Option<(String, String)>, Problem> {
-    let Some(firm) = caller.firm else {
+    // Between the firm and the platform: the firm's clients are told nothing of it.
+    let Some(firm) = caller.firm.filter(|_| !caller.is_client()) else {
         return Ok(None);
     };
     let mut conn = app.db.pool().acquire().await.map_err(store::Error::from)?;

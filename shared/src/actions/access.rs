@@ -1,6 +1,6 @@
 //! Who gets into the portal: passwords, second factors and tokens are set here, on record.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -19,6 +19,9 @@ use crate::{
         jobs_by_hand,
     },
 };
+
+/// Longest life of a token: whoever still needs it then makes another one.
+pub const LONGEST: TimeDelta = TimeDelta::days(366);
 
 /// Roles that a token of a firm may have.
 pub const TOKEN_ROLES: [&str; 5] = ["owner", "admin", "manager", "staff", "alerts"];
@@ -74,6 +77,8 @@ pub async fn disable(tx: &mut Tx, firm: Option<FirmId>, name: &str, by: &By<'_>)
 pub struct TokenOrder<'a> {
     /// Of a firm, which the transaction must see, or of the platform.
     pub firm: Option<FirmId>,
+    /// The login of the person in whose name it acts, and whom it does not outlive; none for a system.
+    pub login: Option<Uuid>,
     /// What to call it.
     pub name: &'a str,
     /// What it may do: one of [`TOKEN_ROLES`], or `operator` for the platform's.
@@ -106,6 +111,9 @@ pub async fn create_token(tx: &mut Tx, order: &TokenOrder<'_>, by: &By<'_>) -> R
             "a token is good for a while at least",
         ));
     }
+    if order.expires_at > tx.real_now() + LONGEST {
+        return Err(Fault::refused("too_long", "a token is good for a year at most"));
+    }
     let word = format!("qt_{}", password::random_word());
     let id = Uuid::now_v7();
     let new = NewToken {
@@ -113,12 +121,13 @@ pub async fn create_token(tx: &mut Tx, order: &TokenOrder<'_>, by: &By<'_>) -> R
         firm: order.firm,
         name: order.name,
         role: order.role,
+        login: order.login,
         token_sha256: &password::fingerprint(&word),
         created_by: by.actor.name(),
         expires_at: order.expires_at,
     };
     tokens::insert(tx, &new).await?;
-    let meta = json!({ "role": order.role, "expires_at": order.expires_at });
+    let meta = json!({ "role": order.role, "expires_at": order.expires_at, "login": order.login });
     record(tx, order.firm, ("token.created", "token", id), meta, by).await?;
     Ok((id, word))
 }

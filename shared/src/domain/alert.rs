@@ -71,10 +71,13 @@ pub enum Topic<'a> {
     SubscriptionCancelled(&'a str),
     /// A limit of the firm's tier is nearly reached.
     UsageHigh(Metric),
-    /// Whatever a person or another system names.
+    /// Whatever a person or another system names. Its key begins with [`NAMED`], so that nobody counts up, hides or resolves one of
+    /// ours by giving it the same name.
     Named(&'a str),
 }
 
+/// What [`Topic::Named`] begins with, and no key of ours. It is not shown: whoever named an alert finds it under that name.
+pub const NAMED: &str = "named:";
 /// What [`Topic::FailureRate`] begins with, whatever the day.
 pub const FAILURE_RATE: &str = "failure_rate:";
 /// What [`Topic::DailySummary`] begins with, whatever the day.
@@ -116,7 +119,7 @@ impl Topic<'_> {
             }
             Topic::SubscriptionCancelled(subscription) => format!("subscription_cancelled:{subscription}"),
             Topic::UsageHigh(metric) => format!("usage_high:{metric}"),
-            Topic::Named(key) => (*key).to_owned(),
+            Topic::Named(key) => [NAMED, *key].concat(),
         }
     }
 }
@@ -138,6 +141,35 @@ mod tests {
         ] {
             let case = (failed, charges, percent);
             assert_eq!((case, too_many_fail(failed, charges, percent)), (case, exceeds));
+        }
+    }
+
+    #[test]
+    fn r205_no_name_that_somebody_gives_is_the_key_of_an_alert_of_ours() {
+        let (invoice, client) = (InvoiceId::new(), ClientId::new());
+        let ours = [
+            Topic::PaymentFailed(invoice),
+            Topic::RetryExhausted(invoice),
+            Topic::CollectionStopped(invoice),
+            Topic::TooManyCharges,
+            Topic::LateMoney(FAILURE_RATE),
+            Topic::Dispute(FAILURE_RATE),
+            Topic::DisputeContradicts(FAILURE_RATE),
+            Topic::EventParked(FAILURE_RATE),
+            Topic::ClientPaused(client),
+            Topic::ScheduleLate(FAILURE_RATE),
+            Topic::Drift,
+            Topic::FailureRate(NaiveDate::MIN),
+            Topic::DailySummary(NaiveDate::MIN),
+            Topic::PlatformPaymentFailed(FAILURE_RATE),
+            Topic::SubscriptionExpiring(FAILURE_RATE, DateTime::UNIX_EPOCH),
+            Topic::SubscriptionCancelled(FAILURE_RATE),
+            Topic::UsageHigh(Metric::Agents),
+        ];
+        for topic in ours {
+            let key = topic.key();
+            assert!(!key.starts_with(NAMED));
+            assert_ne!(Topic::Named(&key).key(), key);
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
     error::Result,
 };
 use crate::{
-    domain::alert::{AlertType, Topic},
+    domain::alert::{AlertType, NAMED, Topic},
     ids::{AlertId, FirmId, InvoiceId},
 };
 
@@ -191,7 +191,7 @@ pub struct AlertRow {
     pub invoice: Option<String>,
     /// Ids, amounts, codes, times.
     pub related_data: Value,
-    /// Names what is wrong.
+    /// Names what is wrong, as whoever raised it does.
     pub dedupe_key: String,
     /// How often it was seen.
     pub occurrences: i32,
@@ -239,7 +239,8 @@ pub async fn list(
     Ok(sqlx::query_as!(
         AlertRow,
         r#"select a.id, coalesce(f.external_id, f.id::text) as firm, a.alert_type, a.severity, a.title, a.message,
-                  coalesce(i.number, i.id::text) as invoice, a.related_data, a.dedupe_key, a.occurrences,
+                  coalesce(i.number, i.id::text) as invoice, a.related_data,
+                  regexp_replace(a.dedupe_key, '^' || $8, '') as "dedupe_key!", a.occurrences,
                   a.is_read, a.read_at, a.is_resolved, a.resolved_at, a.resolved_by, a.created_at, a.last_seen_at
            from alerts a
            left join firms f on f.id = a.firm_id
@@ -255,7 +256,8 @@ pub async fn list(
         filter.kind,
         filter.id.map(|a| a.0),
         filter.after.map(|a| a.0),
-        most
+        most,
+        NAMED
     )
     .fetch_all(conn)
     .await?)

@@ -42,6 +42,23 @@ pub struct ClientView {
     pub disputes: Vec<String>,
 }
 
+impl ClientView {
+    /// What of it the client's own users see: nothing of what the firm says and decides about them.
+    #[must_use]
+    pub fn for_client(self) -> Self {
+        Self {
+            stripe_customer_id: None,
+            autopay: ClientAutopay {
+                paused_reason: None,
+                ..self.autopay
+            },
+            unapplied: Vec::new(),
+            disputes: Vec::new(),
+            ..self
+        }
+    }
+}
+
 /// A client's automatic payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -159,6 +159,18 @@ pub async fn facts(conn: &mut PgConnection) -> Result<Facts> {
     })
 }
 
+/// Whether this installation takes real money. `false` while it has no mode yet.
+///
+/// # Errors
+/// When the database is away.
+pub async fn is_live(conn: &mut PgConnection) -> Result<bool> {
+    Ok(
+        sqlx::query_scalar!(r#"select coalesce(livemode, false) as "live!" from installation"#)
+            .fetch_one(conn)
+            .await?,
+    )
+}
+
 /// Whether this login is one that the portal may run as: a member of `quittance_portal`, of no other program's role, and bound by
 /// row-level security.
 ///

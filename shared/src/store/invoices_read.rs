@@ -53,6 +53,8 @@ pub struct Filter<'a> {
     pub after: Option<InvoiceId>,
     /// Only those on which something is owed.
     pub open_only: bool,
+    /// No drafts: what the client has not been told is not shown to it.
+    pub issued_only: bool,
 }
 
 /// The newest invoices of a firm, `most` of them.
@@ -80,6 +82,7 @@ pub async fn list(
            where i.firm_id = $1 and ($2::uuid is null or i.client_id = $2) and ($3::text is null or s.status = $3)
              and ($4::uuid is null or i.id < $4)
              and (not $6 or (i.doc_state <> 'draft' and s.open_minor > 0))
+             and (not $7 or i.doc_state <> 'draft')
              -- What a status implies is looked at first: working a status out costs five look-ups.
              and case $3::text when 'draft' then i.doc_state = 'draft' when 'void' then i.doc_state = 'void'
                    when 'written_off' then i.doc_state = 'written_off' when 'overdue' then i.due_date < (app.now() at time zone f.timezone)::date
@@ -91,6 +94,7 @@ pub async fn list(
         filter.after.map(|id| id.0),
         most,
         filter.open_only,
+        filter.issued_only,
     )
     .fetch_all(conn)
     .await?)
@@ -156,6 +160,40 @@ pub struct InvoiceView {
     pub refunds: Vec<Refund>,
     /// What the client contested.
     pub disputes: Vec<Dispute>,
+}
+
+impl InvoiceView {
+    /// What of it the client's own users see: what is billed, paid, given back and contested, and nothing of how the firm went about
+    /// it. An issuer's words about a card are for the firm too: Stripe asks not to repeat them to whoever holds it.
+    #[must_use]
+    pub fn for_client(mut self) -> Self {
+        for line in &mut self.lines {
+            if let Some(time) = &mut line.time {
+                time.approved_by = None;
+            }
+        }
+        for payment in &mut self.payments {
+            payment.stripe_charge_id = None;
+            payment.stripe_payment_intent_id = None;
+        }
+        for refund in &mut self.refunds {
+            refund.stripe_refund_id = None;
+            refund.failure_code = None;
+            refund.reason.clear();
+        }
+        for dispute in &mut self.disputes {
+            dispute.respond_by = None;
+        }
+        Self {
+            fenced_reason: None,
+            autopay: Autopay {
+                reason: None,
+                ..self.autopay
+            },
+            attempts: Vec::new(),
+            ..self
+        }
+    }
 }
 
 /// The half-open range of days that an invoice bills.

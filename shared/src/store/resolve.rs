@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::error::Result;
-use crate::ids::{ClientId, FirmId, InvoiceId};
+use crate::ids::{ClientId, FirmId, InvoiceId, TimeEntryId};
 
 /// A row that an id may mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,21 +70,43 @@ pub async fn invoice_of(conn: &mut PgConnection, firm: FirmId, id: &str) -> Resu
     Ok(invoice.map(InvoiceId))
 }
 
-/// The client who pays an invoice. The firm must be set.
+/// Whether an invoice is this client's, and the client has been told of it: it is no draft. The firm must be set.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn client_of_invoice(
+pub async fn is_shown_to_client(
     conn: &mut PgConnection,
     firm: FirmId,
     invoice: InvoiceId,
-) -> Result<Option<ClientId>> {
-    let client = sqlx::query_scalar!(
-        "select client_id from invoices where firm_id = $1 and id = $2",
+    client: ClientId,
+) -> Result<bool> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (select from invoices where firm_id = $1 and id = $2 and client_id = $3 and doc_state <> 'draft') as "shown!""#,
         firm.0,
-        invoice.0
+        invoice.0,
+        client.0
     )
-    .fetch_optional(conn)
-    .await?;
-    Ok(client.map(ClientId))
+    .fetch_one(conn)
+    .await?)
+}
+
+/// Whether time was worked for this client, on an engagement of its own. The firm must be set.
+///
+/// # Errors
+/// When the database is away.
+pub async fn is_time_of_client(
+    conn: &mut PgConnection,
+    firm: FirmId,
+    entry: TimeEntryId,
+    client: ClientId,
+) -> Result<bool> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (select from time_entries t join engagements e on e.firm_id = t.firm_id and e.id = t.engagement_id
+                           where t.firm_id = $1 and t.id = $2 and e.client_id = $3) as "theirs!""#,
+        firm.0,
+        entry.0,
+        client.0
+    )
+    .fetch_one(conn)
+    .await?)
 }

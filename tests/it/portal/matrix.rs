@@ -17,6 +17,8 @@ struct Route {
     path: String,
     kind: String,
     scope: String,
+    /// Not for tokens.
+    sessions_only: bool,
     /// None: anybody.
     roles: Option<Vec<String>>,
 }
@@ -35,6 +37,7 @@ fn routes(world: &World) -> Vec<Route> {
             path: text(row, "path"),
             kind: text(row, "kind"),
             scope: text(row, "scope"),
+            sessions_only: row["sessions_only"].as_bool().unwrap(),
             roles: row["roles"].as_array().map(|roles| {
                 roles
                     .iter()
@@ -204,13 +207,13 @@ async fn r004_r211_every_route_lets_in_its_roles_and_nobody_else_and_shows_no_ot
         }
     }
 
-    // Tokens: their role on the API, and no page.
+    // Tokens: their role on the API, no page, and nothing that opens doors.
     for role in ["owner", "admin", "manager", "staff", "alerts"] {
         let mut caller = token(&world, Some("acme"), role).await;
         for route in &routes {
             let Some(roles) = &route.roles else { continue };
             let answer = ask(&mut caller, route, &things.named(route)).await;
-            let may = route.kind != "page" && roles.iter().any(|allowed| allowed == role);
+            let may = !route.sessions_only && roles.iter().any(|allowed| allowed == role);
             faults.extend(fault(route, &format!("token {role}"), &answer, may));
         }
     }

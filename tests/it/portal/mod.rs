@@ -3,10 +3,12 @@
 
 mod api;
 mod client;
+mod grants;
 mod login;
 mod matrix;
 mod openapi;
 mod pages;
+mod review;
 
 use serde_json::{Value, json};
 use tests::world::{World, WorldOptions};

@@ -408,7 +408,7 @@ async fn r205_alerts_are_read_one_by_one_and_all_at_once() {
     let unread = "select count(*) from alerts where not is_read and alert_type = 'USAGE_HIGH'";
     assert!(page.text.contains("nearly all is used"), "{}", page.text);
     let id = world
-        .texts("select id::text from alerts where dedupe_key = 'a'")
+        .texts("select id::text from alerts where dedupe_key = 'named:a'")
         .await
         .concat();
     let done = send(&mut admin, &page, &format!("/api/alerts/{id}/read"), &[]).await;
@@ -435,7 +435,7 @@ async fn r205_alerts_are_read_one_by_one_and_all_at_once() {
     send(&mut admin, &page, &format!("/api/alerts/{id}/resolve"), &[]).await;
     assert_eq!(
         world
-            .texts("select resolved_by from alerts where is_resolved and dedupe_key = 'a'")
+            .texts("select resolved_by from alerts where is_resolved and dedupe_key = 'named:a'")
             .await,
         ["admin-acme"]
     );

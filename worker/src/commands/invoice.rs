@@ -198,6 +198,7 @@ async fn rows(db: &Db, list: &List) -> Result<Vec<InvoiceRow>, Failure> {
             status: list.status.as_deref(),
             after: after.filter(|(of, _)| *of == firm).map(|(_, id)| id),
             open_only: false,
+            issued_only: false,
         };
         invoices_read::list(tx, firm, &filter, most).await
     };

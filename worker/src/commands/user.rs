@@ -33,8 +33,6 @@ use crate::output::{Exit, Failure, Format, Page};
 
 /// Longest password that is read, with its newline.
 const MOST_BYTES: u64 = 4096;
-/// Longest life of a token.
-const LONGEST: TimeDelta = TimeDelta::days(366);
 
 /// Arguments of `user`.
 #[derive(Debug, clap::Args)]
@@ -108,6 +106,7 @@ enum TokenCommand {
     /// Make one; it is shown once.
     #[command(after_help = "Examples:
   quittance user token create --firm-id acme --role alerts --name 'agent monitor' --expires-in 90d
+  quittance user token create --firm-id acme --role staff --login ada@example.com --name 'time sheet' --expires-in 30d
   quittance user token create --role operator --name 'night watch' --expires-in 30d --json
 
 Roles of a firm's token: owner, admin, manager, staff, alerts (raises alerts, nothing else). One of the platform is an operator's.")]
@@ -118,6 +117,10 @@ Roles of a firm's token: owner, admin, manager, staff, alerts (raises alerts, no
         /// What it may do.
         #[arg(long, value_parser = ["owner", "admin", "manager", "staff", "alerts", "operator"])]
         role: String,
+        /// The login of the person in whose name it acts: it may do no more than they, and ends with their login. A token without
+        /// is a system's, which is nobody where the rules ask for a person.
+        #[arg(long, value_name = "NAME", value_parser = said)]
+        login: Option<String>,
         /// What to call it.
         #[arg(long, value_parser = said)]
         name: String,
@@ -222,16 +225,21 @@ async fn token(db: &Db, command: TokenCommand, out: Format) -> Result<(), Failur
         TokenCommand::Create {
             firm_id,
             role,
+            login,
             name,
             expires_in,
         } => {
-            if expires_in > LONGEST {
-                return Err(Failure::refused("too_long", "a token is good for a year at most"));
-            }
             let firm = named(db, firm_id.as_deref()).await?;
             let mut act = Act::begin(db, firm).await?;
+            let login = match &login {
+                Some(name) => Some(logins::id_of(&mut act.tx, name).await?.ok_or_else(|| {
+                    Failure::not_found(format!("there is no login {name:?} that opens anything"))
+                })?),
+                None => None,
+            };
             let order = TokenOrder {
                 firm,
+                login,
                 name: &name,
                 role: &role,
                 expires_at: real_now() + expires_in,
@@ -384,7 +392,9 @@ fn describe_logins(page: &Page<LoginRow>) -> String {
 
 fn describe_tokens(page: &Page<TokenRow>) -> String {
     page.to_text(
-        &["TOKEN", "NAME", "ROLE", "MADE BY", "UNTIL", "USED", "REVOKED"],
+        &[
+            "TOKEN", "NAME", "ROLE", "FOR", "MADE BY", "UNTIL", "USED", "REVOKED",
+        ],
         |row| {
             let time = |at: Option<chrono::DateTime<Utc>>| {
                 at.map_or_else(String::new, |at| at.format("%F %T").to_string())
@@ -393,6 +403,7 @@ fn describe_tokens(page: &Page<TokenRow>) -> String {
                 row.id.to_string(),
                 row.name.clone(),
                 row.role.clone(),
+                row.acts_for.clone().unwrap_or_default(),
                 row.created_by.clone(),
                 row.expires_at.format("%F").to_string(),
                 time(row.used_at),

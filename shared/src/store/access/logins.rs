@@ -175,6 +175,19 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<LoginRow>> {
     .await?)
 }
 
+/// The login of this name, among those that the transaction sees, unless it is shut.
+///
+/// # Errors
+/// When the database is away.
+pub async fn id_of(conn: &mut PgConnection, name: &str) -> Result<Option<Uuid>> {
+    Ok(sqlx::query_scalar!(
+        "select id from logins where name = lower($1) and disabled_at is null and firm_id is not distinct from app.firm()",
+        name
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// Shuts a login; `false` when there is none of this name among those that the transaction sees, or it is shut already.
 ///
 /// # Errors

@@ -5,7 +5,10 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{ids::FirmId, store::error::Result};
+use crate::{
+    ids::{FirmId, UserId},
+    store::error::Result,
+};
 
 /// A token that is good, and what it may do.
 #[derive(Clone, Debug)]
@@ -20,15 +23,32 @@ pub struct Token {
     pub role: String,
     /// When it was used last (real time).
     pub used_at: Option<DateTime<Utc>>,
+    /// In whose name it acts; none for a system.
+    pub person: Option<Person>,
 }
 
-/// The token with this hash, unless it has expired or was revoked.
+/// Whoever a token acts for.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// The login.
+    pub login: Uuid,
+    /// The user; none for an operator.
+    pub user: Option<UserId>,
+    /// What the books call this person.
+    pub label: String,
+    /// What people call this person.
+    pub name: String,
+}
+
+/// The token with this hash, unless it has expired, was revoked, or acts for somebody whose login is shut. Its role is no more than
+/// that person has by now.
 ///
 /// # Errors
 /// When the database is away.
 pub async fn find(conn: &mut PgConnection, token_sha256: &[u8]) -> Result<Option<Token>> {
     let row = sqlx::query!(
-        r#"select token_id as "id!", firm_id, name as "name!", role as "role!", used_at from app.find_token($1)"#,
+        r#"select token_id as "id!", firm_id, name as "name!", role as "role!", used_at, login_id, user_id, label, person
+             from app.find_token($1)"#,
         token_sha256
     )
     .fetch_optional(conn)
@@ -39,6 +59,12 @@ pub async fn find(conn: &mut PgConnection, token_sha256: &[u8]) -> Result<Option
         name: row.name,
         role: row.role,
         used_at: row.used_at,
+        person: row.login_id.map(|login| Person {
+            login,
+            user: row.user_id.map(UserId),
+            label: row.label.unwrap_or_else(|| login.to_string()),
+            name: row.person.unwrap_or_else(|| login.to_string()),
+        }),
     }))
 }
 
@@ -69,6 +95,8 @@ pub struct NewToken<'a> {
     pub role: &'a str,
     /// SHA-256 of it.
     pub token_sha256: &'a [u8],
+    /// In whose name it acts; none for a system.
+    pub login: Option<Uuid>,
     /// Who made it.
     pub created_by: &'a str,
     /// Until when it is good (real time).
@@ -81,15 +109,16 @@ pub struct NewToken<'a> {
 /// When the database is away.
 pub async fn insert(conn: &mut PgConnection, new: &NewToken<'_>) -> Result<()> {
     sqlx::query!(
-        "insert into api_tokens (id, firm_id, name, role, token_sha256, created_by, created_at, expires_at)
-         values ($1, $2, $3, $4, $5, $6, clock_timestamp(), $7)",
+        "insert into api_tokens (id, firm_id, name, role, token_sha256, created_by, created_at, expires_at, login_id)
+         values ($1, $2, $3, $4, $5, $6, clock_timestamp(), $7, $8)",
         new.id,
         new.firm.map(|firm| firm.0),
         new.name,
         new.role,
         new.token_sha256,
         new.created_by,
-        new.expires_at
+        new.expires_at,
+        new.login
     )
     .execute(conn)
     .await?;
@@ -106,6 +135,8 @@ pub struct TokenRow {
     pub name: String,
     /// What it may do.
     pub role: String,
+    /// The login in whose name it acts; none for a system.
+    pub acts_for: Option<String>,
     /// Who made it.
     pub created_by: String,
     /// When (real time).
@@ -127,8 +158,9 @@ pub struct TokenRow {
 pub async fn list(conn: &mut PgConnection, after: Option<Uuid>, most: i64) -> Result<Vec<TokenRow>> {
     Ok(sqlx::query_as!(
         TokenRow,
-        "select id, name, role, created_by, created_at, expires_at, used_at, revoked_at, revoked_by from api_tokens
-          where firm_id is not distinct from app.firm() and ($1::uuid is null or id < $1) order by id desc limit $2",
+        r#"select t.id, t.name, t.role, l.name as "acts_for?", t.created_by, t.created_at, t.expires_at, t.used_at, t.revoked_at, t.revoked_by
+             from api_tokens t left join logins l on l.id = t.login_id
+            where t.firm_id is not distinct from app.firm() and ($1::uuid is null or t.id < $1) order by t.id desc limit $2"#,
         after,
         most
     )

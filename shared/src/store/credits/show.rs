@@ -93,6 +93,19 @@ pub struct LotRow {
     pub applications: Vec<LotUse>,
 }
 
+impl LotRow {
+    /// What of it the client's own users see: where it comes from and what it paid, not what the firm's people said about it.
+    #[must_use]
+    pub fn for_client(self) -> Self {
+        Self {
+            reason: String::new(),
+            issued_by: None,
+            approved_by: None,
+            ..self
+        }
+    }
+}
+
 /// What a lot paid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
