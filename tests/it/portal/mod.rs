@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod api;
-mod client;
+pub mod client;
 mod login;
 mod matrix;
 mod openapi;
+mod operations;
 mod pages;
 
 use serde_json::{Value, json};
