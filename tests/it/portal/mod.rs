@@ -8,6 +8,7 @@ mod matrix;
 mod openapi;
 mod operations;
 mod pages;
+mod start;
 
 use serde_json::{Value, json};
 use tests::world::{World, WorldOptions};
