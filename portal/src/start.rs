@@ -2,7 +2,12 @@
 
 use std::{future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
-use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
+use axum::{
+    extract::{Request, State, connect_info::IntoMakeServiceWithConnectInfo},
+    http::{HeaderValue, header},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+};
 use shared::store::{
     self, Db, DbOptions,
     migrations::{self, SchemaState},
@@ -14,6 +19,7 @@ use crate::{
     admin,
     app::{self, App},
     config::Settings,
+    health::Health,
     metrics::Metrics,
 };
 
@@ -74,7 +80,9 @@ pub struct Running {
     pub addr: SocketAddr,
     /// Where the admin port really is.
     pub admin_addr: SocketAddr,
-    /// Serves pages and API until drained.
+    /// Ends the public port: nothing new is accepted, and requests under way are answered.
+    pub stopped: CancellationToken,
+    /// Serves pages and API until stopped.
     pub public: Serving,
     /// Serves probes for ever.
     pub admin: Serving,
@@ -98,14 +106,30 @@ pub async fn start(settings: &Settings, draining: &CancellationToken) -> Result<
     let metrics = Arc::new(Metrics::try_new()?);
     let url = url(&db, settings, addr).await?;
     let app = App::new(db.clone(), settings, &url, Arc::clone(&metrics));
-    let service = app::router(&app).into_make_service_with_connect_info::<SocketAddr>();
-    let admin_service = admin::routes(db, metrics, draining.clone()).into_make_service_with_connect_info();
+    let leaving = from_fn_with_state(draining.clone(), say_goodbye);
+    let service = app::router(&app)
+        .layer(leaving)
+        .into_make_service_with_connect_info::<SocketAddr>();
+    let health = Health::new(db, draining.clone());
+    let admin_service = admin::routes(health, metrics).into_make_service_with_connect_info();
+    let stopped = CancellationToken::new();
     Ok(Running {
         addr,
         admin_addr,
-        public: serve(listener, service, Some(draining.clone())),
+        stopped: stopped.clone(),
+        public: serve(listener, service, Some(stopped)),
         admin: serve(admin_listener, admin_service, None),
     })
+}
+
+/// While we drain, each answer is the last on its connection: whoever uses it goes on with another, at a safe moment.
+async fn say_goodbye(State(draining): State<CancellationToken>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if draining.is_cancelled() {
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 fn serve(

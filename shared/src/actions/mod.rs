@@ -5,8 +5,10 @@
 
 #[cfg(feature = "passwords")]
 pub mod access;
+pub mod alerts;
 pub mod brakes;
 pub mod break_glass;
+pub mod clock;
 pub mod credits;
 pub mod explain;
 pub mod invoices;

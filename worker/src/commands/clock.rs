@@ -1,16 +1,18 @@
-//! `quittance clock`: shows or moves the one business clock, in test mode and forward only.
+//! `quittance clock`: shows or moves the one business clock, in test mode and forward only. Who moved it, and why, stays on record.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 use shared::{
+    actions::clock as actions,
     config::Mode,
     store::{
+        audit::{By, Cause},
         business_clock::{self, Reading},
-        jobs,
     },
 };
+use uuid::Uuid;
 
-use super::{open_db, stripe_mode};
+use super::{open_db, operator, reason::MaybeReason, stripe_mode};
 use crate::output::{Exit, Failure, Format};
 
 /// Beyond this a slip of the finger is likelier than a wish; dates stay within what calendars agree on.
@@ -29,11 +31,15 @@ enum Command {
     #[command(after_help = "Examples:\n  quittance clock show\n  quittance clock show --json")]
     Show,
     /// Move it forward.
-    #[command(after_help = "Examples:\n  quittance clock advance 3d\n  quittance clock advance 1w2d12h")]
+    #[command(
+        after_help = "Examples:\n  quittance clock advance 3d\n  quittance clock advance 1w2d12h --reason 'the second retry'"
+    )]
     Advance {
         /// Weeks, days, hours, minutes, seconds: `3d`, `12h`, `90m`, `1w2d`.
         #[arg(value_parser = parse_duration)]
         duration: TimeDelta,
+        #[command(flatten)]
+        reason: MaybeReason,
     },
     /// Move it forward to a moment.
     #[command(
@@ -43,10 +49,27 @@ enum Command {
         /// RFC 3339, or a date (midnight UTC).
         #[arg(value_parser = parse_time)]
         time: DateTime<Utc>,
+        #[command(flatten)]
+        reason: MaybeReason,
     },
     /// Back to the real time: the one way backwards, for a database used in tests.
     #[command(after_help = "Examples:\n  quittance clock reset")]
-    Reset,
+    Reset {
+        #[command(flatten)]
+        reason: MaybeReason,
+    },
+}
+
+impl Command {
+    /// Why, where somebody says so.
+    fn reason(&self) -> Option<&str> {
+        match self {
+            Command::Show => None,
+            Command::Advance { reason, .. } | Command::Set { reason, .. } | Command::Reset { reason } => {
+                reason.text()
+            }
+        }
+    }
 }
 
 /// What every subcommand shows in the end.
@@ -66,11 +89,17 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
     let db = open_db().await?;
     let mut tx = db.plain().await?;
     let before = business_clock::lock(&mut tx).await?;
-    if let Some(offset_ms) = decide_offset(&args.command, &before, live_key)? {
-        business_clock::set_offset(&mut tx, offset_ms).await?;
-        jobs::nudge_of_clock(&mut tx).await?; // what falls due by this starts at once
-    }
-    let after = business_clock::read(&mut tx).await?;
+    let after = match decide_offset(&args.command, &before, live_key)? {
+        None => before,
+        Some(offset_ms) => {
+            let by = By {
+                actor: &operator(),
+                cause: &Cause::command(Uuid::now_v7()),
+                at: before.now,
+            };
+            actions::set(&mut tx, &before, offset_ms, args.command.reason(), &by).await?
+        }
+    };
     tx.commit().await?;
     out.show(&Shown::of(&after, live_key), describe)?;
     Ok(Exit::Done)
@@ -86,9 +115,9 @@ fn decide_offset(command: &Command, clock: &Reading, live_key: bool) -> Result<O
                 "the business clock of a live installation cannot be moved",
             ));
         }
-        Command::Reset => return Ok(Some(0)),
-        Command::Advance { duration } => *duration,
-        Command::Set { time } => *time - clock.now,
+        Command::Reset { .. } => return Ok(Some(0)),
+        Command::Advance { duration, .. } => *duration,
+        Command::Set { time, .. } => *time - clock.now,
     };
     if ahead < TimeDelta::zero() {
         return Err(Failure::refused(
@@ -203,6 +232,10 @@ pub(super) fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
 mod tests {
     use super::*;
 
+    fn unsaid() -> MaybeReason {
+        MaybeReason::default()
+    }
+
     fn at(text: &str) -> DateTime<Utc> {
         parse_time(text).unwrap()
     }
@@ -257,31 +290,38 @@ mod tests {
     fn the_clock_moves_forward_only() {
         let forward = Command::Set {
             time: at("2026-02-01T00:00:01Z"),
+            reason: unsaid(),
         };
         assert_eq!(decide_offset(&forward, &reading(), false), Ok(Some(2000)));
         let advance = Command::Advance {
             duration: TimeDelta::days(1),
+            reason: unsaid(),
         };
         assert_eq!(decide_offset(&advance, &reading(), false), Ok(Some(86_401_000)));
         let back = Command::Set {
             time: at("2026-01-31"),
+            reason: unsaid(),
         };
         let refused = decide_offset(&back, &reading(), false).unwrap_err();
         assert_eq!((refused.exit, refused.code), (Exit::Refused, "clock_backwards"));
-        assert_eq!(decide_offset(&Command::Reset, &reading(), false), Ok(Some(0)));
+        assert_eq!(
+            decide_offset(&Command::Reset { reason: unsaid() }, &reading(), false),
+            Ok(Some(0))
+        );
     }
 
     #[test]
     fn the_clock_of_a_live_installation_stands() {
         let advance = Command::Advance {
             duration: TimeDelta::days(1),
+            reason: unsaid(),
         };
         let live = Reading {
             livemode: Some(true),
             ..reading()
         };
         for (clock, live_key) in [(live, false), (reading(), true)] {
-            for command in [&advance, &Command::Reset] {
+            for command in [&advance, &Command::Reset { reason: unsaid() }] {
                 let refused = decide_offset(command, &clock, live_key).unwrap_err();
                 assert_eq!((refused.exit, refused.code), (Exit::Refused, "live_mode"));
             }
