@@ -7,6 +7,10 @@ deploy/images/rootfs "$bin/quittance-ingress" "$state/image-ingress"
 deploy/images/rootfs "$bin/quittance" "$state/image-worker"
 deploy/images/rootfs "$bin/quittance-portal" "$state/image-portal"
 
+# Before anything is mounted into them: what they hold beside our programs is known, by package and licence.
+for package in ingress worker portal; do deploy/images/bill "$package" "$state/bill" "$state/image-$package.system"; done
+python deploy/checks/bills.py "$state/bill" "$state"
+
 # in_image FOLDER COMMAND...: replaces this shell, so that a signal reaches the program itself.
 in_image() {
   local root=$1

@@ -12,6 +12,8 @@ PORTS = {"ingress": 9080, "worker": 9081, "portal": 9082}
 # times 5 for its loops; the ingress and the portal count all of that into their grace. All have 5 more for the last spans (shared/src/telemetry.rs).
 AFTERWARDS = {"ingress": 5, "portal": 5, "worker": 25}
 SPARE = 10
+# A staging installation shows that several of each work together, and costs no more than that.
+STAGING_MOST = 2
 # Names of hosts, Postgres, a collector of spans.
 EVERYBODY = {53, 5432, 4318}
 
@@ -123,6 +125,8 @@ def names_meet(where, docs):
             faults.unless(deployment and "replicas" not in deployment["spec"], f"{at}: {target} has a number of its own too")
             least = doc["spec"].get("minReplicas") or doc["spec"].get("minReplicaCount")
             faults.unless(least >= 2, f"{at}: one replica is one node away from none")
+        if kind == "HorizontalPodAutoscaler" and where == "staging":
+            faults.unless(doc["spec"]["maxReplicas"] <= STAGING_MOST, f"{at}: a staging installation needs at most {STAGING_MOST} of each")
         if kind == "ScaledObject":
             stop = found["Deployment", "quittance-worker"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
             faults.unless(doc["spec"]["cooldownPeriod"] > stop, f"{at} scales down faster than a worker stops")

@@ -23,6 +23,7 @@ use crate::{
     problem::Problem,
     rate::Limiter,
     route::{Kind, Route},
+    spans,
 };
 
 /// Largest body that is read. The largest that makes sense is a form.
@@ -91,6 +92,7 @@ pub fn router(app: &App) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn_with_state(app.clone(), limit_and_time))
         .layer(from_fn(headers::add))
+        .layer(from_fn(spans::trace))
         .with_state(app.clone())
 }
 

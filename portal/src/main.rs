@@ -11,6 +11,7 @@ mod app;
 mod auth;
 mod config;
 mod headers;
+mod health;
 mod metrics;
 mod openapi;
 mod pages;
@@ -18,21 +19,25 @@ mod problem;
 mod rate;
 mod request;
 mod route;
+mod spans;
 mod start;
 mod view;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 use shared::telemetry;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use config::Settings;
 use start::Running;
+
+/// How long answers say `Connection: close` before idle connections are closed: a busy client's next request falls in it.
+const DRAIN_NOTICE: Duration = Duration::from_millis(500);
 
 /// Serves billing pages, the operator console and the JSON API.
 #[derive(Parser)]
@@ -94,15 +99,20 @@ async fn run(settings: Settings) -> ExitCode {
             (Err(fault), _) | (_, Err(fault)) => return fail(&fault),
         };
     let draining = CancellationToken::new();
+    let running = tokio::select! {
+        started = start::start(&settings, &draining) => match started {
+            Ok(running) => running,
+            Err(fault) => return fail(&fault),
+        },
+        () = next(&mut terminate, &mut interrupt) => return ExitCode::SUCCESS,
+    };
     let Running {
         addr,
         admin_addr,
+        stopped,
         public,
         admin,
-    } = match start::start(&settings, &draining).await {
-        Ok(running) => running,
-        Err(fault) => return fail(&fault),
-    };
+    } = running;
     announce(addr, admin_addr);
     let mut public = tokio::spawn(public);
     let mut admin = tokio::spawn(admin);
@@ -113,8 +123,13 @@ async fn run(settings: Settings) -> ExitCode {
     }
     tracing::info!("draining");
     draining.cancel();
+    let drained = async {
+        sleep(DRAIN_NOTICE).await;
+        stopped.cancel();
+        public.await
+    };
     tokio::select! {
-        drained = timeout(settings.shutdown_grace, public) => match drained {
+        drained = timeout(settings.shutdown_grace, drained) => match drained {
             Ok(Ok(())) => {
                 tracing::info!("stopped; every request was answered");
                 ExitCode::SUCCESS

@@ -1,10 +1,16 @@
 //! What Prometheus is told. No label carries an id.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+use shared::counts;
+
+use crate::health::CHECKS;
 
 /// From "at once" to the time after which a request is given up.
 const SECONDS: &[f64] = &[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
@@ -20,6 +26,11 @@ pub struct Metrics {
     pub limited: IntCounterVec,
     /// Probes of our readiness that failed, by check.
     pub not_ready: IntCounterVec,
+    enqueued: IntCounterVec,
+    audited: IntCounterVec,
+    pool_connections: IntGaugeVec,
+    /// One scrape at a time takes over what `shared` has counted.
+    scrape: Mutex<()>,
 }
 
 impl Metrics {
@@ -77,11 +88,30 @@ impl Metrics {
         for by in ["caller", "address"] {
             limited.with_label_values(&[by]);
         }
-        for check in ["database", "schema", "draining"] {
+        for check in CHECKS {
             not_ready.with_label_values(&[check]);
         }
+        let enqueued = counters(
+            "quittance_jobs_enqueued_total",
+            "Jobs that this process put into queues",
+            &["queue"],
+        )?;
+        let audited = counters(
+            "quittance_audit_events_total",
+            "Entries that this process made in the audit log",
+            &["action"],
+        )?;
+        let pool_connections = IntGaugeVec::new(
+            Opts::new("quittance_db_pool_connections", "Connections to Postgres"),
+            &["state"],
+        )?;
+        registry.register(Box::new(pool_connections.clone()))?;
         Ok(Self {
             registry,
+            enqueued,
+            audited,
+            pool_connections,
+            scrape: Mutex::default(),
             requests,
             durations,
             logins,
@@ -100,11 +130,30 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// As Prometheus reads it.
+    /// Takes over what `shared`, which knows no Prometheus, has counted.
+    fn take_over(&self) {
+        let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        let jobs = counts::jobs_enqueued().map(|(queue, count)| (&self.enqueued, queue, count));
+        let entries = counts::audit_entries().map(|(action, count)| (&self.audited, action, count));
+        for (counters, label, count) in jobs.chain(entries) {
+            let counter = counters.with_label_values(&[label]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
+    }
+
+    /// As Prometheus reads it, with the connections that there are right now.
     ///
     /// # Errors
     /// A bug of ours.
-    pub fn text(&self) -> prometheus::Result<String> {
+    pub fn text(&self, pool: &sqlx::PgPool) -> prometheus::Result<String> {
+        self.take_over();
+        for (state, count) in [
+            ("idle", pool.num_idle()),
+            ("open", usize::try_from(pool.size()).unwrap_or(0)),
+        ] {
+            let gauge = self.pool_connections.with_label_values(&[state]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|fault| prometheus::Error::Msg(fault.to_string()))

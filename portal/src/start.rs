@@ -16,6 +16,7 @@ use crate::{
     admin,
     app::{self, App},
     config::Settings,
+    health::Health,
     metrics::Metrics,
 };
 
@@ -80,7 +81,9 @@ pub struct Running {
     pub addr: SocketAddr,
     /// Where the admin port really is.
     pub admin_addr: SocketAddr,
-    /// Serves pages and API until drained.
+    /// Ends the public port: nothing new is accepted, and requests under way are answered.
+    pub stopped: CancellationToken,
+    /// Serves pages and API until stopped.
     pub public: Serving,
     /// Serves probes for ever.
     pub admin: Serving,
@@ -104,17 +107,19 @@ pub async fn start(settings: &Settings, draining: &CancellationToken) -> Result<
     let metrics = Arc::new(Metrics::try_new()?);
     let url = url(&db, settings, addr).await?;
     let app = App::new(db.clone(), settings, &url, Arc::clone(&metrics));
+    let stopped = CancellationToken::new();
     let public = Server {
         listener,
         service: app::router(&app),
         max_connections: MAX_OPEN,
         connections: None,
         draining: draining.clone(),
-        stopped: draining.clone(),
+        stopped: stopped.clone(),
     };
+    let health = Health::new(db, draining.clone());
     let admin = Server {
         listener: admin_listener,
-        service: admin::routes(db, metrics, draining.clone()),
+        service: admin::routes(health, metrics),
         max_connections: MAX_ADMIN_OPEN,
         connections: None,
         draining: CancellationToken::new(), // probes go on while the public port drains
@@ -123,6 +128,7 @@ pub async fn start(settings: &Settings, draining: &CancellationToken) -> Result<
     Ok(Running {
         addr,
         admin_addr,
+        stopped,
         public: Box::pin(public.run()),
         admin: Box::pin(admin.run()),
     })

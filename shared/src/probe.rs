@@ -1,4 +1,7 @@
-//! A probe's answer for people: `curl …/readyz?verbose` says the same as the JSON, one line per check, as Kubernetes' own servers do.
+//! What a probe answers: its checks as JSON, or for people: `curl …/readyz?verbose` says the same, one line per check, as Kubernetes'
+//! own servers do.
+
+use serde_json::{Map, Value, json};
 
 /// Whether a query asks for it: `verbose`, with or without a value.
 #[must_use]
@@ -11,6 +14,35 @@ pub fn is_verbose(query: Option<&str>) -> bool {
 
 /// One check by its name: well, perhaps with something worth knowing, or why not.
 pub type Named<'a> = (&'a str, Result<Option<&'a str>, &'a str>);
+
+/// One check that was made: well, perhaps with something worth knowing, or why not.
+pub type Check = (String, Result<Option<String>, String>);
+
+/// Each check by its name.
+#[must_use]
+pub fn json(checks: &[Check]) -> Map<String, Value> {
+    let shown = |result: &Result<Option<String>, String>| match result {
+        Ok(None) => json!({ "ok": true }),
+        Ok(Some(told)) => json!({ "ok": true, "message": told }),
+        Err(why) => json!({ "ok": false, "message": why }),
+    };
+    checks
+        .iter()
+        .map(|(name, result)| (name.clone(), shown(result)))
+        .collect()
+}
+
+/// The same as [`verbose`], of checks that were made.
+#[must_use]
+pub fn lines(probe: &str, checks: &[Check]) -> String {
+    let named = checks.iter().map(|(name, result)| -> Named<'_> {
+        (
+            name,
+            result.as_ref().map(Option::as_deref).map_err(String::as_str),
+        )
+    });
+    verbose(probe, named)
+}
 
 /// The checks of `probe` (`readyz`), line by line, and what comes of them.
 #[must_use]
@@ -57,6 +89,27 @@ mod tests {
         assert_eq!(
             verbose("readyz", ill),
             "[-]database failed: it does not answer\n[+]draining ok\nreadyz check failed\n"
+        );
+    }
+
+    #[test]
+    fn the_json_and_the_lines_say_the_same_of_a_check() {
+        let checks: [Check; 3] = [
+            ("schema".to_owned(), Ok(None)),
+            ("queue_events".to_owned(), Ok(Some("paused".to_owned()))),
+            ("database".to_owned(), Err("away".to_owned())),
+        ];
+        assert_eq!(
+            Value::Object(json(&checks)),
+            json!({
+                "schema": {"ok": true},
+                "queue_events": {"ok": true, "message": "paused"},
+                "database": {"ok": false, "message": "away"},
+            })
+        );
+        assert_eq!(
+            lines("readyz", &checks),
+            "[+]schema ok\n[+]queue_events ok: paused\n[-]database failed: away\nreadyz check failed\n"
         );
     }
 }

@@ -118,8 +118,39 @@ pub fn delivery(route: &str) -> Span {
 
 /// How a delivery was answered.
 pub fn answered(span: &Span, status: u16, result: &str) {
-    span.record("http.response.status_code", status);
     span.record("quittance.webhook.result", result);
+    request_answered(span, status);
+}
+
+/// Methods by their own name; whatever else somebody sends is `_OTHER`, as the conventions have it, so that names stay few.
+const METHODS: [&str; 9] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT",
+];
+
+/// A request to the portal, by the route that takes it. A trace from outside is not believed.
+#[must_use]
+pub fn request(method: &str, route: Option<&str>) -> Span {
+    let method = METHODS
+        .into_iter()
+        .find(|known| *known == method)
+        .unwrap_or("_OTHER");
+    // The name of a method that is not known is HTTP.
+    let verb = if method == "_OTHER" { "HTTP" } else { method };
+    let name = route.map_or_else(|| verb.to_owned(), |route| format!("{verb} {route}"));
+    let span = info_span!(
+        target: TARGET, parent: None, "request", otel.name = name, otel.kind = "server",
+        http.request.method = method, http.route = Empty, http.response.status_code = Empty, error.type = Empty,
+        otel.status_code = Empty,
+    );
+    if let Some(route) = route {
+        span.record("http.route", route);
+    }
+    span
+}
+
+/// How a request was answered. That somebody asked for what they may not have, or what is not there, is no fault of ours.
+pub fn request_answered(span: &Span, status: u16) {
+    span.record("http.response.status_code", status);
     if status >= 500 {
         span.record("error.type", status.to_string());
         span.record("otel.status_code", "ERROR");

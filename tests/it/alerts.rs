@@ -377,7 +377,16 @@ async fn r074_a_pause_for_fraud_is_told_until_it_ends_and_can_be_switched_off() 
     );
     let of_pauses = "dedupe_key like 'client\\_paused:%'";
     assert_eq!(alerts(&world, of_pauses).await, ["SYSTEM_ERROR warning open 1"]);
-    world.json(&["resume", "autopay", "--client-id", "paused"]).await;
+    world
+        .json(&[
+            "resume",
+            "autopay",
+            "--client-id",
+            "paused",
+            "--reason",
+            "a story",
+        ])
+        .await;
     assert_eq!(
         alerts(&world, of_pauses).await,
         ["SYSTEM_ERROR warning settled 1"]
@@ -556,4 +565,78 @@ async fn r205_an_alert_is_raised_read_and_resolved_by_command() {
         refused.as_database_error().and_then(|e| e.code()).as_deref(),
         Some("QT010")
     );
+}
+
+/// R205, P7: who says that an alert is read or over is on record, with the run of the command and the reason: a firm's in its audit log,
+/// the platform's own beside what else is done to everybody. Whoever says it again changes nothing, and leaves no row.
+#[tokio::test]
+async fn r205_who_reads_or_resolves_an_alert_is_on_record_with_the_reason() {
+    let world = World::start(WorldOptions {
+        workers: 0,
+        ingress: false,
+        ..WorldOptions::default()
+    })
+    .await;
+    world
+        .import(&json!({ "firms": [
+            {"external_id": "acme", "name": "Acme", "timezone": "UTC", "currency": "usd"},
+        ] }))
+        .await;
+    let raise = async |firm: &[&str]| {
+        let mut args = vec![
+            "alert",
+            "raise",
+            "--type",
+            "AGENT_OFFLINE",
+            "--severity",
+            "warning",
+        ];
+        args.extend([
+            "--title",
+            "Agent offline",
+            "--message",
+            "",
+            "--dedupe-key",
+            "agent:17",
+        ]);
+        args.extend(firm);
+        world.json(&args).await["id"].as_str().unwrap().to_owned()
+    };
+    let (firms, own) = (raise(&["--firm-id", "acme"]).await, raise(&[]).await);
+    for _ in 0..2 {
+        world.json(&["alert", "read", &firms, &own]).await;
+        let over = ["alert", "resolve", &firms, &own, "--reason", "it is back"];
+        world.json(&over).await;
+    }
+    assert_eq!(
+        world.cli(&["alert", "resolve", &own, "--reason", " "]).await.code,
+        2,
+        "a reason says something"
+    );
+
+    let of_firm = format!(
+        "select concat_ws(' ', action, actor_kind, (actor_id <> '')::text, cause_kind, subject_kind, meta ->> 'reason')
+           from audit_events where subject_id = '{firms}' order by id"
+    );
+    assert_eq!(
+        world.texts(&of_firm).await,
+        [
+            "alert.read operator true command alert none given",
+            "alert.resolved operator true command alert it is back",
+        ]
+    );
+    let of_platform = "select concat_ws(' ', action, (changed_by <> '')::text, (cause_id <> '')::text, subject ->> 'alert', reason)
+                         from installation_changes order by id";
+    assert_eq!(
+        world.texts(of_platform).await,
+        [
+            format!("alert.read true true {own} none given"),
+            format!("alert.resolved true true {own} it is back"),
+        ]
+    );
+    let listed = world.json(&["audit", "list", "--subject", &firms]).await;
+    let listed: Vec<&Value> = listed["data"].as_array().unwrap().iter().collect();
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    let verified = world.cli(&["audit", "verify"]).await;
+    assert_eq!(verified.code, 0, "{verified}");
 }

@@ -1,13 +1,13 @@
-//! What the programs are not made of: the public door links neither Stripe's client nor the job queue, and no release build has a
-//! crash point or a deliberate bug.
+//! What the programs are not made of: the public door and the portal link neither Stripe's client nor the job queue, and no release
+//! build has a crash point or a deliberate bug.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{path::Path, process::Command};
 
 use crate::documents;
 
-/// What the ingress must do without, by the beginning of a package's name.
-const ABSENT: [&str; 4] = ["async-stripe", "apalis", "redis", "worker"];
+/// What the ingress and the portal must do without, by the beginning of a package's name.
+const ABSENT: [&str; 5] = ["async-stripe", "apalis", "redis", "reqwest", "worker"];
 
 /// The packages that `package` is linked with, itself included.
 fn packages(package: &str) -> Vec<String> {
@@ -34,14 +34,16 @@ fn packages(package: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_ingress_links_neither_a_stripe_client_nor_the_queue() {
-    let linked = packages("ingress");
-    assert!(linked.iter().any(|name| name == "hyper"), "{linked:?}");
-    for absent in ABSENT {
-        assert!(
-            !linked.iter().any(|name| name.starts_with(absent)),
-            "the ingress links {absent}"
-        );
+fn the_ingress_and_the_portal_link_neither_a_stripe_client_nor_the_queue() {
+    for program in ["ingress", "portal"] {
+        let linked = packages(program);
+        assert!(linked.iter().any(|name| name == "hyper"), "{linked:?}");
+        for absent in ABSENT {
+            assert!(
+                !linked.iter().any(|name| name.starts_with(absent)),
+                "{program} links {absent}"
+            );
+        }
     }
     // The worker has them: the names are right.
     let worker = packages("worker");
@@ -116,7 +118,7 @@ fn no_release_build_has_a_crash_point_or_a_deliberate_bug() {
     let release = profiles.split("[profile.release]").nth(1).unwrap_or_default();
     let release = release.split("\n[").next().unwrap_or_default();
     assert!(!release.contains("debug-assertions"), "{release}");
-    for program in ["ingress", "worker", "shared"] {
+    for program in ["ingress", "worker", "portal", "shared"] {
         let mut files = Vec::new();
         documents::files(&documents::root().join(program).join("src"), ".rs", &mut files);
         for file in files {

@@ -120,14 +120,19 @@ async fn pause_stops_money_within_a_second_while_webhooks_go_on() {
             .await,
         ["checking the totals"]
     );
-    let resumed = world.json(&["resume", "autopay", "--all"]).await;
+    let unsaid = world.cli(&["resume", "autopay", "--all"]).await;
+    assert_eq!(unsaid.code, 2, "whoever lets it go on says why: {unsaid}");
+    let resumed = world
+        .json(&["resume", "autopay", "--all", "--reason", "a story"])
+        .await;
     assert!(resumed["enqueued"].as_u64().unwrap() > 0, "{resumed}");
     world.settle_within(PATIENCE).await;
     world.advance("10m").await;
     world.settle_within(PATIENCE).await;
     assert_eq!(world.count("select count(*) from payments").await, all);
     assert_eq!(world.sim.captured_minor("usd").await.unwrap(), all * AMOUNT_MINOR);
-    let changes = "select action || ' by ' || (changed_by <> '')::text from installation_changes order by id";
+    let changes = "select action || ' by ' || (changed_by <> '')::text from installation_changes
+                    where action like 'autopay.%' order by id";
     assert_eq!(
         world.texts(changes).await,
         ["autopay.paused by true", "autopay.resumed by true"]
@@ -162,7 +167,9 @@ async fn a_pause_of_everybody_is_whole_with_what_each_firm_is_told_of_it() {
         .await
         .unwrap();
     world.json(&pause).await;
-    world.json(&["resume", "autopay", "--all"]).await;
+    world
+        .json(&["resume", "autopay", "--all", "--reason", "a story"])
+        .await;
     let told = "select f.external_id || ' ' || string_agg(a.meta ->> 'change', ' ' order by a.id)
                   from audit_events a join firms f on f.id = a.firm_id and a.subject_id = f.id
                  where a.action = 'config.changed' group by f.external_id order by f.external_id";
@@ -207,11 +214,15 @@ async fn a_pause_of_one_firm_or_client_stops_nobody_else() {
         statuses.push(payer.status(&world).await);
     }
     assert_eq!(statuses, ["sent", "sent", "paid"]);
-    world.json(&["resume", "autopay", "--firm-id", "one"]).await;
+    world
+        .json(&["resume", "autopay", "--firm-id", "one", "--reason", "a story"])
+        .await;
     world.settle().await;
     assert_eq!(payers[0].status(&world).await, "paid");
     assert_eq!(payers[1].status(&world).await, "sent");
-    world.json(&["resume", "autopay", "--client-id", "held"]).await;
+    world
+        .json(&["resume", "autopay", "--client-id", "held", "--reason", "a story"])
+        .await;
     world.settle().await;
     assert_eq!(payers[1].status(&world).await, "paid");
     let audited = "select subject_kind || ' ' || (meta ->> 'change') from audit_events where action = 'config.changed' order by at, id";
@@ -271,7 +282,9 @@ async fn a_charge_above_the_firms_limit_waits_for_a_person() {
     acme::assert_outcomes(&world, &parked).await;
 
     // A person says go on: what the limit still forbids is parked again; with a higher limit, it is charged.
-    let resumed = world.json(&["resume", "autopay", "--firm-id", "acme"]).await;
+    let resumed = world
+        .json(&["resume", "autopay", "--firm-id", "acme", "--reason", "a story"])
+        .await;
     assert_eq!(
         json!([resumed["released"], resumed["changed"]]),
         json!([2, false])
@@ -279,7 +292,9 @@ async fn a_charge_above_the_firms_limit_waits_for_a_person() {
     world.settle().await;
     acme::assert_outcomes(&world, &parked).await;
     limit(&world, "max_charge_minor", 50_001).await;
-    world.json(&["resume", "autopay", "--firm-id", "acme"]).await;
+    world
+        .json(&["resume", "autopay", "--firm-id", "acme", "--reason", "a story"])
+        .await;
     world.settle().await;
     acme::assert_outcomes(
         &world,
@@ -290,7 +305,9 @@ async fn a_charge_above_the_firms_limit_waits_for_a_person() {
     )
     .await;
     limit(&world, "max_charge_minor", 0).await;
-    world.json(&["resume", "autopay", "--firm-id", "acme"]).await;
+    world
+        .json(&["resume", "autopay", "--firm-id", "acme", "--reason", "a story"])
+        .await;
     world.settle().await;
     acme::assert_outcomes(&world, &[("foreign", "paid succeeded: auto 0 succeeded")]).await;
     assert_eq!(world.count(alerts).await, 0);
@@ -329,13 +346,17 @@ async fn charges_beyond_the_firms_number_wait_for_a_person() {
     assert_eq!(world.texts(alert).await, ["7 false"]);
 
     // Neither a sweep nor another day lets them go on, but a person does, within the day's limit.
-    world.json(&["resume", "autopay", "--firm-id", "firm"]).await;
+    world
+        .json(&["resume", "autopay", "--firm-id", "firm", "--reason", "a story"])
+        .await;
     world.settle().await;
     assert_eq!(world.count(paid).await, 5);
     world.advance("25h").await;
     acme::assert_nothing_is_due(&world).await;
     assert_eq!(world.count(paid).await, 5);
-    world.json(&["resume", "autopay", "--firm-id", "firm"]).await;
+    world
+        .json(&["resume", "autopay", "--firm-id", "firm", "--reason", "a story"])
+        .await;
     world.settle().await;
     assert_eq!(world.count(paid).await, 10);
     assert_eq!(world.count(waits).await, 2);

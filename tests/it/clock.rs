@@ -47,3 +47,61 @@ async fn clock_is_not_turned_back_and_says_so_with_exit_code_4() {
     let ahead_ms = world.count("select offset_ms from clock").await;
     assert_eq!(ahead_ms, THREE_DAYS_SECS * 1000);
 }
+
+/// Whoever moves the clock is on record with the reason, from when to when; whoever looks at it, or is refused, is not.
+#[tokio::test]
+async fn p7_who_moved_the_clock_is_on_record_with_the_reason() {
+    let world = World::start(bare()).await;
+    world.json(&["clock", "show"]).await;
+    world
+        .json(&["clock", "advance", "3d", "--reason", "the first retry"])
+        .await;
+    let now = world.json(&["clock", "show"]).await["now"].take();
+    let later = [
+        "clock",
+        "set",
+        "2099-01-01",
+        "--reason",
+        "a quiet year",
+        "--by",
+        "ada",
+    ];
+    world.json(&later).await;
+    assert_eq!(world.cli(&["clock", "set", "2020-01-01"]).await.code, 4);
+    world.json(&["clock", "reset"]).await;
+    let kept = world
+        .texts("select concat_ws(' ', action, reason, (cause_id <> '')::text) from installation_changes order by id")
+        .await;
+    assert_eq!(
+        kept,
+        [
+            "clock.moved the first retry true",
+            "clock.moved a quiet year true",
+            "clock.moved none given true",
+        ]
+    );
+    let who = world
+        .texts("select changed_by from installation_changes order by id")
+        .await;
+    assert_eq!(who[1], "ada");
+    let subjects = world
+        .texts("select subject::text from installation_changes order by id")
+        .await;
+    let moves: Vec<serde_json::Value> = subjects
+        .iter()
+        .map(|subject| serde_json::from_str(subject).unwrap())
+        .collect();
+    assert_eq!(
+        (&moves[0]["was_offset_ms"], &moves[0]["offset_ms"]),
+        (&0.into(), &(THREE_DAYS_SECS * 1000).into())
+    );
+    assert!(moves[0]["is"].as_str() <= now.as_str(), "{moves:?} {now}");
+    assert!(
+        moves[1]["is"]
+            .as_str()
+            .unwrap()
+            .starts_with("2099-01-01T00:00:00"),
+        "{moves:?}"
+    );
+    assert_eq!(moves[2]["offset_ms"], 0);
+}

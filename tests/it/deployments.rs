@@ -1,4 +1,4 @@
-//! New versions under load: workers are replaced one after the other, and the schema grows while the old ones still run.
+//! New versions under load: workers and portal are replaced one after the other, and the schema grows while the old ones still run.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 use std::{path::Path, time::Duration};
@@ -10,6 +10,7 @@ use tests::world::{Login, World, WorldOptions};
 use crate::{
     cast::{self, AMOUNT_MINOR, Payer},
     deliveries::{self, Deliveries},
+    readers::{self, Readers},
     simulation::invariants,
 };
 
@@ -157,9 +158,13 @@ async fn load_p5_old_and_new_workers_run_side_by_side_while_the_schema_grows_and
     let mut world = World::start(WorldOptions {
         workers: 2,
         grace_secs: 15,
+        // All come from one address here.
+        env: vec![("PORTAL_RATE_PER_MIN".into(), "1000000".into())],
         ..WorldOptions::default()
     })
     .await;
+    let old_portal = world.replica(Login::Portal, "portal-old", &[]).await;
+    let portals = world.balance_portals(vec![old_portal.address()]);
     slow_charges(&world).await;
     let payers = Payer::crowd("acme", 80);
     let mut batches = payers.chunks(20);
@@ -168,10 +173,13 @@ async fn load_p5_old_and_new_workers_run_side_by_side_while_the_schema_grows_and
     // The old build on its own schema; then the schema grows under its hands.
     enter(&world).await;
     stream.pass(20, PATIENCE).await;
+    let people = Readers::begin(&world, "acme").await;
+    people.pass(20, PATIENCE).await;
     let mut migrations = later(&world, 8000, &[EXPAND, EXPAND_INDEX], expand).await;
     migrate(&world, &migrations).await;
     enter(&world).await;
     stream.pass(20, PATIENCE).await;
+    people.pass(20, PATIENCE).await;
     // The new ones beside them; then the old ones go.
     let new = world.add_worker().await;
     let printed = world.workers[new].output();
@@ -179,8 +187,17 @@ async fn load_p5_old_and_new_workers_run_side_by_side_while_the_schema_grows_and
         printed.contains("the database's schema is newer than this build knows"),
         "{printed}"
     );
+    let new_portal = world.replica(Login::Portal, "portal-new", &[]).await;
+    let printed = new_portal.output();
+    assert!(
+        printed.contains("the database schema is newer than this build"),
+        "{printed}"
+    );
+    portals.replace(old_portal.address(), new_portal.address());
     enter(&world).await;
     world.add_worker().await;
+    assert_eq!(old_portal.stop().await, 0);
+    people.pass(20, PATIENCE).await;
     for old in 0..2 {
         assert_eq!(world.sigterm(old).await, 0);
         stream.pass(20, PATIENCE).await;
@@ -190,8 +207,11 @@ async fn load_p5_old_and_new_workers_run_side_by_side_while_the_schema_grows_and
     migrate(&world, &migrations).await;
     enter(&world).await;
     stream.pass(20, PATIENCE).await;
+    people.pass(20, PATIENCE).await;
     let told = stream.end().await;
+    let asked = people.end().await;
     assert_nobody_noticed(&mut world, &payers, &told).await;
+    readers::assert_nobody_noticed(&world, &asked).await;
     let wrong = invariants::breaches(&mut world).await;
     assert!(
         wrong.iter().all(|what| what.ends_with("has ended by itself")),

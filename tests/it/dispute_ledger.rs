@@ -583,7 +583,16 @@ async fn r074_a_chargeback_for_fraud_pauses_the_clients_other_charges() {
     assert_eq!(why, ["autopay_paused"]);
 
     // A person trusts one of them; the dispute's next news does not take that back.
-    world.json(&["resume", "autopay", "--client-id", "trusted"]).await;
+    world
+        .json(&[
+            "resume",
+            "autopay",
+            "--client-id",
+            "trusted",
+            "--reason",
+            "a story",
+        ])
+        .await;
     act(&world, &disputes[2], "under_review").await;
     act(&world, &disputes[0], "win").await;
     act(&world, &disputes[1], "lose").await;

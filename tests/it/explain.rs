@@ -246,7 +246,9 @@ async fn p10_every_invoice_that_is_not_charged_says_why() {
     );
     world.sim.heal().await.unwrap();
     world.sim.webhooks(json!({ "paused": false })).await.unwrap();
-    world.json(&["resume", "autopay", "--all"]).await;
+    world
+        .json(&["resume", "autopay", "--all", "--reason", "a story"])
+        .await;
     assert_eq!(why_not(&world, "late-1").await, "not_due");
     let next = ask(&world, &["next", "late-1"]).await;
     assert!(

@@ -165,7 +165,9 @@ async fn a_lost_database_is_restored_and_nobody_is_charged_twice() {
     world.json(&reconcile[..3]).await;
 
     // Money goes on: six charges for six invoices that could be paid, and not one more since the restore.
-    world.json(&["resume", "autopay", "--all"]).await;
+    world
+        .json(&["resume", "autopay", "--all", "--reason", "a story"])
+        .await;
     world.json(&["process-recurring-charges"]).await;
     world.settle().await;
     world.json(&reconcile[..3]).await;

@@ -48,6 +48,7 @@ mod portal;
 mod postgres_trouble;
 mod privacy;
 mod races;
+mod readers;
 mod reconcile;
 mod refunds;
 mod refunds_ordered;

@@ -1,5 +1,6 @@
-//! Every secret is changed, and the schema grows, while webhooks come in and clients are charged: two ingresses behind a balancer and two
-//! workers are replaced again and again, as a rollout does it, and nobody is refused, nothing is lost and nothing runs twice.
+//! Every secret is changed, and the schema grows, while webhooks come in, clients are charged and people are at the portal: two ingresses
+//! and two portals behind balancers and two workers are replaced again and again, as a rollout does it, and nobody is refused, nothing is
+//! lost and nothing runs twice.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::{
     cast::{self, Payer},
     deliveries::Deliveries,
     deployments::{self, EXPAND, EXPAND_INDEX},
+    readers::{self, Readers},
 };
 
 /// Senders of webhooks at a time.
@@ -39,6 +41,7 @@ struct Settings {
 struct Logins {
     ingress: String,
     worker: String,
+    portal: String,
 }
 
 impl Logins {
@@ -48,8 +51,9 @@ impl Logins {
         let logins = Self {
             ingress: format!("ingress_{suffix}"),
             worker: format!("worker_{suffix}"),
+            portal: format!("portal_{suffix}"),
         };
-        for login in [&logins.ingress, &logins.worker] {
+        for login in logins.all() {
             let create = format!("create role {login} login password 'of {login}'");
             world.db.execute(AssertSqlSafe(create)).await.unwrap();
         }
@@ -60,12 +64,15 @@ impl Logins {
         let grants = [
             format!("ingress={}", logins.ingress),
             format!("worker={}", logins.worker),
+            format!("portal={}", logins.portal),
         ];
-        migrate
-            .json(&["migrate", "--grant", &grants[0], "--grant", &grants[1]])
-            .await
-            .unwrap();
+        let args: Vec<&str> = grants.iter().flat_map(|grant| ["--grant", grant]).collect();
+        migrate.json(&[&["migrate"][..], &args].concat()).await.unwrap();
         logins
+    }
+
+    fn all(&self) -> [&String; 3] {
+        [&self.ingress, &self.worker, &self.portal]
     }
 
     fn url(world: &World, like: Login, login: &str) -> String {
@@ -76,7 +83,7 @@ impl Logins {
     }
 
     async fn each(&self, world: &World, statement: fn(&str) -> String) {
-        for login in [&self.ingress, &self.worker] {
+        for login in self.all() {
             world.db.execute(AssertSqlSafe(statement(login))).await.unwrap();
         }
     }
@@ -87,7 +94,9 @@ struct Fleet {
     settings: Settings,
     ingresses: Vec<Replica>,
     workers: Vec<Replica>,
+    portals: Vec<Replica>,
     balancer: Balancer,
+    of_portals: Balancer,
     /// For their logs.
     begun: usize,
 }
@@ -96,6 +105,7 @@ impl Fleet {
     async fn begin(world: &World, settings: Settings) -> Self {
         let mut ingresses = Vec::new();
         let mut workers = Vec::new();
+        let mut portals = Vec::new();
         for n in 0..2 {
             ingresses.push(
                 world
@@ -111,13 +121,21 @@ impl Fleet {
                     .replica(Login::Worker, &format!("worker-{n}"), &settings.of_worker(world))
                     .await,
             );
+            portals.push(
+                world
+                    .replica(Login::Portal, &format!("portal-{n}"), &settings.of_portal(world))
+                    .await,
+            );
         }
         let balancer = world.balance(ingresses.iter().map(Replica::address).collect());
+        let of_portals = world.balance_portals(portals.iter().map(Replica::address).collect());
         Self {
             settings,
             ingresses,
             workers,
+            portals,
             balancer,
+            of_portals,
             begun: 2,
         }
     }
@@ -134,6 +152,20 @@ impl Fleet {
             self.balancer.replace(old.address(), self.ingresses[n].address());
             assert_eq!(old.stop().await, 0);
             stream.pass(10, PATIENCE).await;
+        }
+    }
+
+    async fn roll_portals(&mut self, world: &World, people: &Readers) {
+        for n in 0..self.portals.len() {
+            self.begun += 1;
+            let name = format!("portal-{}", self.begun);
+            let new = world
+                .replica(Login::Portal, &name, &self.settings.of_portal(world))
+                .await;
+            let old = std::mem::replace(&mut self.portals[n], new);
+            self.of_portals.replace(old.address(), self.portals[n].address());
+            assert_eq!(old.stop().await, 0);
+            people.pass(10, PATIENCE).await;
         }
     }
 
@@ -158,6 +190,17 @@ impl Settings {
             (
                 "DATABASE_URL",
                 Logins::url(world, Login::Ingress, &self.logins.ingress),
+            ),
+        ]
+    }
+
+    /// All come from one address here.
+    fn of_portal(&self, world: &World) -> [(&'static str, String); 2] {
+        [
+            ("PORTAL_RATE_PER_MIN", "1000000".to_owned()),
+            (
+                "DATABASE_URL",
+                Logins::url(world, Login::Portal, &self.logins.portal),
             ),
         ]
     }
@@ -213,6 +256,8 @@ async fn load_every_secret_and_the_schema_change_under_load_and_nobody_is_refuse
     let stream = Deliveries::begin(&world, SENDERS);
     enter(&world).await;
     stream.pass(20, PATIENCE).await;
+    let people = Readers::begin(&world, "acme").await;
+    people.pass(20, PATIENCE).await;
 
     // The webhook secret. Stripe signs with both; the ingresses take both; the old one ends; they take the new one alone.
     stripe_signs_with(&world, &stream, &[SECRETS[1], SECRETS[0]]).await;
@@ -249,27 +294,33 @@ async fn load_every_secret_and_the_schema_change_under_load_and_nobody_is_refuse
     let migrations = deployments::later(&world, 8000, &[EXPAND, EXPAND_INDEX], deployments::expand).await;
     deployments::migrate(&world, &migrations).await;
     enter(&world).await;
+    people.pass(20, PATIENCE).await; // the old build on the new schema
     fleet.roll_ingresses(&world, &stream).await;
     fleet.roll_workers(&world, &stream).await;
+    fleet.roll_portals(&world, &people).await;
     assert!(world.sim.writes().await > before, "the second key charges");
 
     // The logins of Postgres: others beside them, everybody moves, the first may not log in any more.
     fleet.settings.logins = second.clone();
     fleet.roll_ingresses(&world, &stream).await;
     fleet.roll_workers(&world, &stream).await;
+    fleet.roll_portals(&world, &people).await;
     first
         .each(&world, |login| format!("alter role {login} nologin"))
         .await;
     let theirs = format!(
-        "select count(*) from pg_stat_activity where usename in ('{}', '{}')",
-        first.ingress, first.worker
+        "select count(*) from pg_stat_activity where usename in ('{}', '{}', '{}')",
+        first.ingress, first.worker, first.portal
     );
     world.until(&theirs, 0, PATIENCE).await;
     enter(&world).await;
     stream.pass(20, PATIENCE).await;
+    people.pass(20, PATIENCE).await;
 
     let told = stream.end().await;
+    let asked = people.end().await;
     deployments::assert_nobody_noticed(&mut world, &payers, &told).await;
+    readers::assert_nobody_noticed(&world, &asked).await;
     // Each of Stripe's own deliveries was taken, and none was answered in any other way. (A connection that idles for the whole second in
     // which its ingress drains may be closed just as it is used: then nothing was answered, and Stripe comes again.)
     let events = world.sim.events().await.unwrap();
@@ -292,7 +343,8 @@ async fn load_every_secret_and_the_schema_change_under_load_and_nobody_is_refuse
     let refused: Vec<&Value> = calls.iter().filter(|call| call["status"] == 401).collect();
     assert!(refused.is_empty(), "{refused:?}");
 
-    for stopped in fleet.ingresses.drain(..).chain(fleet.workers.drain(..)) {
+    let rest = fleet.ingresses.drain(..).chain(fleet.workers.drain(..));
+    for stopped in rest.chain(fleet.portals.drain(..)) {
         assert_eq!(stopped.stop().await, 0);
     }
     for logins in [first, second] {

@@ -9,15 +9,19 @@ use tests::world::{Collector, Span, World, WorldOptions, tree};
 use crate::{
     acme,
     cast::{self, Payer},
-    documents,
+    documents, portal,
 };
 
 /// A world whose programs send their spans to a collector.
 async fn traced() -> (World, Collector) {
+    traced_with(WorldOptions::default()).await
+}
+
+async fn traced_with(options: WorldOptions) -> (World, Collector) {
     let collector = Collector::start().await.unwrap();
     let world = World::start(WorldOptions {
         env: [collector.env(), vec![("LOG_FORMAT".into(), "json".into())]].concat(),
-        ..WorldOptions::default()
+        ..options
     })
     .await;
     (world, collector)
@@ -51,10 +55,15 @@ fn parent_of<'a>(spans: &'a [Span], span: &Span) -> &'a Span {
 }
 
 /// The chain of one payment: the import's job, the call that moves money, the effect; and the webhook about it, its job, the
-/// read. Each step is the child of the one before, and receipt and run of each job are linked to what sent it.
+/// read; then the request to the portal that gave it back, its job, the call. Each step is the child of the one before, and receipt and
+/// run of each job are linked to what sent it.
 #[tokio::test]
 async fn one_payment_is_traced_from_the_webhook_to_its_effect() {
-    let (mut world, collector) = traced().await;
+    let (mut world, collector) = traced_with(WorldOptions {
+        portal: true,
+        ..WorldOptions::default()
+    })
+    .await;
     let payer = Payer::of("firm", "payer");
     cast::enter(&world, std::slice::from_ref(&payer), &[]).await;
     world.settle().await;
@@ -63,8 +72,12 @@ async fn one_payment_is_traced_from_the_webhook_to_its_effect() {
                     values (gen_random_uuid(), 'maintenance', 'expire_credit', 'x', '{}', app.now(), app.now()) returning id::text";
     let hopeless = world.texts(hopeless).await;
     world.settle().await;
+    let id = give_back(&world, &payer).await;
+    world.settle().await;
     world.sigterm(0).await;
     world.sigterm_ingress().await;
+    world.tell_portal_to_stop();
+    world.portal_ended().await;
     let spans = collector.spans();
 
     // What charged: `quittance import` sent the job; it confirmed the intent under its own span; the payment is its effect.
@@ -155,6 +168,8 @@ async fn one_payment_is_traced_from_the_webhook_to_its_effect() {
         .await;
     assert_eq!(row, [format!("00-{}-{}-01", send.trace, send.id)]);
 
+    let request = assert_request_led_to_its_refund(&world, &spans).await;
+
     // Lines of the log that are written meanwhile name the trace that they belong to.
     let failed = spans
         .iter()
@@ -188,13 +203,79 @@ async fn one_payment_is_traced_from_the_webhook_to_its_effect() {
         "pm_payer",
         "cus_payer",
         "inv-payer",
+        "asked for",
+        id.as_str(),
     ] {
         assert!(!told.contains(secret), "{secret} is in a span");
     }
 
-    let trees = [&charge.trace, &event.trace].map(|trace| tree(&spans, trace));
+    let trees = [&charge.trace, &event.trace, &request.trace].map(|trace| tree(&spans, trace));
     eprintln!("{}", trees.join("\n"));
     assert_are_those_of_the_document(&spans, &trees.concat());
+}
+
+/// Through the portal's API, a part of what was paid is given back. The number of the invoice, as it stands in the paths of requests.
+async fn give_back(world: &World, payer: &Payer) -> String {
+    let invoice = format!("inv-{}", payer.name);
+    let number = world.json(&["invoice", "show", &invoice]).await["number"].take();
+    let number = number.as_str().unwrap().to_owned();
+    let mut script = portal::token(world, Some("firm"), "owner").await;
+    let path = format!("/api/v1/invoices/{number}");
+    assert_eq!(script.get(&path).await.status, 200);
+    let order = json!({ "amount": "1.00", "to": "card", "reason": "asked for" });
+    let given = script.post(&format!("{path}/refunds"), &order).await;
+    assert_eq!(given.status, 201, "{}", given.text);
+    let nothing = script.get("/api/v1/invoices/nowhere").await;
+    assert_eq!(nothing.status, 404, "{}", nothing.text);
+    number
+}
+
+/// The request sent the job, in its own trace; the job asked Stripe. Requests say what OpenTelemetry's conventions have of HTTP servers.
+async fn assert_request_led_to_its_refund(world: &World, spans: &[Span]) -> Span {
+    let route = "/api/v1/invoices/{id}/refunds";
+    let request = spans.iter().find(|span| span.name == format!("POST {route}"));
+    let request = request.unwrap_or_else(|| panic!("no request has arrived"));
+    assert_eq!(
+        (
+            format!("{:?}", request.kind).as_str(),
+            request.service.as_str(),
+            request.parent.as_str(),
+            request.failed,
+        ),
+        ("Server", "quittance-portal", "", false)
+    );
+    for (name, value) in [
+        ("http.request.method", "POST"),
+        ("http.route", route),
+        ("http.response.status_code", "201"),
+        ("error.type", ""),
+    ] {
+        assert_eq!(request.says(name), value, "{name} of {request:?}");
+    }
+    assert_eq!(request.events, ["refund.requested"]);
+    let send = child_of(spans, request, "send refund_payment");
+    assert_is_messaging(send, "Producer", "send", "refund_payment");
+    let receipt = child_of(spans, send, "receive refund_payment");
+    let run = child_of(spans, receipt, "process refund_payment");
+    assert_eq!(run.links, [(send.trace.clone(), send.id.clone())]);
+    child_of(spans, run, "POST /v1/refunds");
+    let row = world
+        .texts("select traceparent from jobs where kind = 'refund_payment'")
+        .await;
+    assert_eq!(row, [format!("00-{}-{}-01", send.trace, send.id)]);
+
+    let reads = spans
+        .iter()
+        .filter(|span| span.name == "GET /api/v1/invoices/{id}");
+    let reads: Vec<_> = reads
+        .map(|span| (span.says("http.response.status_code"), span.failed))
+        .collect();
+    assert_eq!(
+        reads,
+        [("200", false), ("404", false)],
+        "what is not there is no fault of ours"
+    );
+    request.clone()
 }
 
 fn child_of<'a>(spans: &'a [Span], parent: &Span, name: &str) -> &'a Span {

@@ -11,9 +11,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use shared::{
-    probe,
+    probe::{self, Check},
     store::{
         self, Db,
         migrations::{self, SchemaState},
@@ -64,9 +64,6 @@ pub async fn serve(listener: TcpListener, probes: Probes) {
         tracing::error!("admin port failed: {error}");
     }
 }
-
-/// One named check: well, perhaps with something worth knowing, or why not.
-type Check = (String, Result<Option<String>, String>);
 
 async fn ready(State(probes): State<Probes>, RawQuery(query): RawQuery) -> Response {
     let (seen, redis) = tokio::join!(look(&probes.db), redis(&probes.redis));
@@ -191,24 +188,8 @@ fn answer(name: &str, query: Option<&str>, checks: Vec<Check>) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, "failing")
     };
     if probe::is_verbose(query) {
-        let lines = checks.iter().map(|(name, result)| {
-            (
-                name.as_str(),
-                result.as_ref().map(Option::as_deref).map_err(String::as_str),
-            )
-        });
-        return (code, probe::verbose(name, lines)).into_response();
+        return (code, probe::lines(name, &checks)).into_response();
     }
-    let checks: Map<String, Value> = checks
-        .into_iter()
-        .map(|(name, result)| {
-            let value = match result {
-                Ok(None) => json!({ "ok": true }),
-                Ok(Some(message)) => json!({ "ok": true, "message": message }),
-                Err(message) => json!({ "ok": false, "message": message }),
-            };
-            (name, value)
-        })
-        .collect();
+    let checks = probe::json(&checks);
     (code, Json(json!({ "status": status, "checks": checks }))).into_response()
 }

@@ -4,6 +4,7 @@ use axum::{Json, extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::{
+    actions::alerts as actions,
     domain::alert::{AlertType, Topic},
     ids::AlertId,
     store::{
@@ -17,7 +18,7 @@ use crate::{
     app::App,
     auth::{Caller, Role, login::begin},
     problem::Problem,
-    request::{Act, Id, Input, Nothing, Page, PageQuery, Params, said},
+    request::{Act, Id, Input, Page, PageQuery, Params, said},
     route::{BILLING, Route, Scope},
 };
 
@@ -47,17 +48,17 @@ pub fn routes() -> Vec<Route> {
         Route::post("/api/v1/alerts/{id}/read", BILLING, read)
             .on(Scope::Either)
             .does("Mark an alert as read; it stays open")
-            .takes::<Nothing>()
+            .takes::<Why>()
             .answers::<AlertRow>(),
         Route::post("/api/v1/alerts/{id}/resolve", BILLING, resolve)
             .on(Scope::Either)
             .does("Mark an alert as over")
-            .takes::<Nothing>()
+            .takes::<Why>()
             .answers::<AlertRow>(),
         Route::post("/api/v1/alerts/read-all", BILLING, read_all)
             .on(Scope::Either)
             .does("Mark all open alerts as read")
-            .takes::<Nothing>()
+            .takes::<Why>()
             .answers::<AllRead>(),
     ]
 }
@@ -112,16 +113,33 @@ fn alert_id(id: &str) -> Result<AlertId, Problem> {
         .map_err(|_| Problem::not_found(format!("there is no alert {id:?}")))
 }
 
+/// Why, where somebody says so.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = MaybeReason)]
+#[serde(deny_unknown_fields)]
+pub struct Why {
+    /// Why, for the audit log.
+    #[schema(min_length = 1)]
+    reason: Option<String>,
+}
+
+impl Why {
+    fn text(&self) -> Result<Option<&str>, Problem> {
+        let reason = self.reason.as_deref();
+        reason.map(|reason| said("reason", reason)).transpose()
+    }
+}
+
 pub(crate) async fn read(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
-    input: Input<Nothing>,
+    input: Input<Why>,
 ) -> Result<Response, Problem> {
     let id = alert_id(&id)?;
     let mut act = Act::begin(&app, &caller, &input.keyed).await?;
     let (tx, by) = act.parts();
-    alerts::mark_read(tx, caller.firm, id, by.at, by.actor.name()).await?;
+    actions::read(tx, caller.firm, id, input.value.text()?, &by).await?;
     let row = shown(tx, &caller, id).await?;
     act.done(StatusCode::OK, &row).await
 }
@@ -130,12 +148,12 @@ pub(crate) async fn resolve(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
-    input: Input<Nothing>,
+    input: Input<Why>,
 ) -> Result<Response, Problem> {
     let id = alert_id(&id)?;
     let mut act = Act::begin(&app, &caller, &input.keyed).await?;
     let (tx, by) = act.parts();
-    alerts::mark_resolved(tx, caller.firm, id, by.at, by.actor.name()).await?;
+    actions::resolve(tx, caller.firm, id, input.value.text()?, &by).await?;
     let row = shown(tx, &caller, id).await?;
     act.done(StatusCode::OK, &row).await
 }
@@ -144,17 +162,17 @@ pub(crate) async fn resolve(
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AllRead {
     /// So many that nobody had read.
-    read: u64,
+    read: usize,
 }
 
 pub(crate) async fn read_all(
     State(app): State<App>,
     caller: Caller,
-    input: Input<Nothing>,
+    input: Input<Why>,
 ) -> Result<Response, Problem> {
     let mut act = Act::begin(&app, &caller, &input.keyed).await?;
     let (tx, by) = act.parts();
-    let read = alerts::mark_all_read(tx, caller.firm, by.at, by.actor.name()).await?;
+    let read = actions::read_all(tx, caller.firm, input.value.text()?, &by).await?;
     act.done(StatusCode::OK, &AllRead { read }).await
 }
 

@@ -4,17 +4,13 @@
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use shared::{
     actions::{
         clock::{self, Move},
         runs::{self, InvoiceRun},
     },
     ids::JobId,
-    store::{
-        business_clock::{self, Reading},
-        jobs_by_hand,
-    },
+    store::business_clock::{self, Reading},
 };
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -217,8 +213,6 @@ async fn turn(State(app): State<App>, caller: Caller, input: Input<Turn>) -> Res
         .is_some_and(|key| key.starts_with("pk_live_"));
     let mut act = Act::begin(&app, &caller, &input.keyed).await?;
     let (tx, by) = act.parts();
-    let reading = clock::turn(tx, to, has_live_key).await?;
-    let subject = json!({ "offset_ms": reading.offset_ms });
-    jobs_by_hand::record(tx, "clock.moved", reason, &subject, &by).await?;
+    let reading = clock::turn(tx, (to, has_live_key), Some(reason), &by).await?;
     act.done(StatusCode::OK, &Clock::from(reading)).await
 }

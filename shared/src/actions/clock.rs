@@ -1,12 +1,14 @@
-//! The business clock, moved by hand in a test installation.
+//! The business clock, moved by hand in a test installation, on record: everything that is due follows it.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde_json::json;
 
 use super::{Fault, Result};
 use crate::store::{
     Tx,
+    audit::{By, NO_REASON},
     business_clock::{self, Reading},
-    jobs,
+    jobs, jobs_by_hand,
 };
 
 /// Beyond this a slip of the finger is likelier than a wish; dates stay within what calendars agree on.
@@ -23,15 +25,42 @@ pub enum Move {
     Back,
 }
 
-/// Moves it, and wakes what falls due by this. `has_live_key`: whoever asks deals with real money, whatever the database knows of it.
+/// Moves it, on record. `has_live_key`: whoever asks deals with real money, whatever the database knows of it.
 ///
 /// # Errors
 /// When the installation is live, the move is backwards or too far, or the database is away.
-pub async fn turn(tx: &mut Tx, to: Move, has_live_key: bool) -> Result<Reading> {
+pub async fn turn(
+    tx: &mut Tx,
+    (to, has_live_key): (Move, bool),
+    reason: Option<&str>,
+    by: &By<'_>,
+) -> Result<Reading> {
     let before = business_clock::lock(tx).await?;
-    business_clock::set_offset(tx, offset(to, &before, has_live_key)?).await?;
+    let offset_ms = offset(to, &before, has_live_key)?;
+    set(tx, &before, offset_ms, reason, by).await
+}
+
+/// Sets how far the clock is ahead, which the caller has locked and decided. What falls due by that starts at once.
+///
+/// # Errors
+/// When the database is away; a refusal (`QT001`) in live mode.
+async fn set(
+    tx: &mut Tx,
+    was: &Reading,
+    offset_ms: i64,
+    reason: Option<&str>,
+    by: &By<'_>,
+) -> Result<Reading> {
+    business_clock::set_offset(tx, offset_ms).await?;
+    let is = business_clock::read(tx).await?;
+    let shown = |clock: &Reading| clock.now.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let subject = json!({
+        "was": shown(was), "is": shown(&is), "was_offset_ms": was.offset_ms, "offset_ms": is.offset_ms,
+    });
+    let reason = reason.unwrap_or(NO_REASON);
+    jobs_by_hand::record(tx, "clock.moved", reason, &subject, by).await?;
     jobs::nudge_of_clock(tx).await?;
-    Ok(business_clock::read(tx).await?)
+    Ok(is)
 }
 
 /// The offset that a move asks for.
@@ -55,7 +84,7 @@ pub fn offset(to: Move, clock: &Reading, has_live_key: bool) -> Result<i64> {
             "clock_backwards",
             format!(
                 "the business clock only moves forward; it says {}",
-                clock.now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+                clock.now.to_rfc3339_opts(SecondsFormat::Millis, true)
             ),
         ));
     }

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "passwords")]
 pub mod access;
+pub mod alerts;
 pub mod brakes;
 pub mod break_glass;
 pub mod clients;

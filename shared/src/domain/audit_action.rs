@@ -86,6 +86,8 @@ pub const ACTIONS: &[&str] = &[
     "break_glass.revoked",
     "break_glass.accessed",
     "break_glass.reviewed",
+    "alert.read",
+    "alert.resolved",
     "recon.finding",
     "recon.repaired",
     "config.changed",

@@ -287,7 +287,7 @@ pub async fn mark_read(
     Ok(done.rows_affected() == 1)
 }
 
-/// Marks all open alerts as read. Returns how many nobody had read.
+/// Marks all open alerts as read. Returns those that nobody had read.
 ///
 /// # Errors
 /// When the database is away.
@@ -296,17 +296,16 @@ pub async fn mark_all_read(
     firm: Option<FirmId>,
     now: DateTime<Utc>,
     by: &str,
-) -> Result<u64> {
-    let done = sqlx::query!(
+) -> Result<Vec<Uuid>> {
+    Ok(sqlx::query_scalar!(
         "update alerts set is_read = true, read_at = $2, read_by = $3
-          where firm_id is not distinct from $1 and not is_read and not is_resolved",
+          where firm_id is not distinct from $1 and not is_read and not is_resolved returning id",
         firm.map(|f| f.0),
         now,
         by
     )
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .fetch_all(conn)
+    .await?)
 }
 
 /// Marks an alert as over, on a person's word. `false` when it was already.

@@ -150,6 +150,9 @@ pub struct Entry<'a> {
     pub meta: Value,
 }
 
+/// The reason on record where a person may give one and gave none.
+pub const NO_REASON: &str = "none given";
+
 /// Who does something, why and when (business time): what all rows of one command have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct By<'a> {

@@ -550,7 +550,7 @@ pub async fn pause_client(
         topic: Topic::ClientPaused(ClientId(client)),
         title: "A client's automatic payment was paused",
         message: "The cardholder called a charge a fraud. Nothing more is charged to this client until the dispute is won, or a \
-                  person says so: `quittance resume autopay --client-id`.",
+                  person says so: `quittance resume autopay --client-id CLIENT --reason R`.",
         invoice: None,
         related: json!({"client": client, "dispute": dispute}),
         cause: by.cause,

@@ -6,6 +6,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::world::{World, WorldOptions};
 
+use crate::acme;
+
 /// A schedule is looked at once a second.
 const TICKS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -116,4 +118,251 @@ async fn r067_r083_doctor_names_what_is_in_the_way_of_charges_and_deliveries() {
     let report = none.run(&["doctor", "--json"]).await.unwrap().json().unwrap();
     assert!(failed(&report).contains(&"stripe_settings"), "{report}");
     assert_eq!(json!(report["ok"]), false);
+}
+
+/// A note that may be meant so: what it says now, and in JSON and text what to type where it is not meant so.
+async fn noted(world: &World, name: &str, value: &str, to_type: &str) {
+    let (_, report) = doctor(world).await;
+    let note = check(&report, name);
+    assert_eq!(note["ok"], Value::Null, "{note}");
+    assert!(note["value"].as_str().unwrap().starts_with(value), "{note}");
+    let remedy = note["do"]
+        .as_str()
+        .unwrap_or_else(|| panic!("it does not say what to do: {note}"));
+    assert!(remedy.contains(to_type), "{note}");
+    let text = world.cli(&["doctor"]).await.stdout;
+    let mut lines = text.lines();
+    lines
+        .find(|line| line.starts_with(&format!("-    {name} ")))
+        .unwrap();
+    assert_eq!(lines.next().unwrap().trim(), format!("→ {remedy}"), "{text}");
+}
+
+/// It is gone, and so is what to do about it.
+async fn is_gone(world: &World, name: &str, value: &str) {
+    let (_, report) = doctor(world).await;
+    let note = check(&report, name);
+    assert_eq!(
+        (&note["value"], &note["do"]),
+        (&json!(value), &Value::Null),
+        "{note}"
+    );
+}
+
+/// R035, R067: what may be meant so and explains why nothing is invoiced or charged. Each note says what to type, and is gone once just
+/// that was typed.
+#[tokio::test]
+async fn r035_r067_every_note_of_doctor_says_what_to_type_and_goes_away_with_it() {
+    let world = World::start(WorldOptions::default()).await;
+    acme::bill_by_hand_only(&world).await;
+    let counts = [
+        "unsigned_engagements",
+        "engagements_on_demand",
+        "clients_without_autopay",
+        "clients_without_card",
+        "invoices_not_opted_in",
+        "waiting_for_a_card",
+        "waiting_for_the_client",
+        "cycles_held",
+    ];
+    for name in counts {
+        is_gone(&world, name, "0").await;
+    }
+    noted(
+        &world,
+        "last_webhook",
+        "none was ever received",
+        "quittance events list",
+    )
+    .await;
+
+    // Two whose cards do not do, and one who owes too little for a card.
+    acme::open_accounts(
+        &world,
+        &[
+            ("lost", &["lost_card"]),
+            ("shy", &["authenticate"]),
+            ("penny", &[]),
+        ],
+    )
+    .await;
+    acme::bill(&world, &["lost", "shy"], "usd", "100.00").await;
+    acme::bill(&world, &["penny"], "usd", "0.30").await;
+    world.settle().await;
+    noted(&world, "last_webhook", "", "quittance events backfill --dry-run").await;
+    for (client, note) in [("lost", "waiting_for_a_card"), ("shy", "waiting_for_the_client")] {
+        noted(
+            &world,
+            note,
+            "1 ",
+            "quittance client payment-method add CLIENT PM --use",
+        )
+        .await;
+        let (customer, card) = (format!("cus_{client}"), format!("pm_{client}_2"));
+        world.sim.customer_with_card(&customer, &card, &[]).await.unwrap();
+        world
+            .json(&["client", "payment-method", "add", client, &card, "--use"])
+            .await;
+        world.settle().await;
+        is_gone(&world, note, "0").await;
+        let outcome = acme::outcome(&world, client).await;
+        assert!(outcome.starts_with("paid"), "{client}: {outcome}");
+    }
+    noted(
+        &world,
+        "cycles_held",
+        "1 amount_below_minimum",
+        "quittance why-not charge INVOICE",
+    )
+    .await;
+    let why = world.json(&["why-not", "charge", "penny-1"]).await;
+    assert_eq!(why["reason_code"], "amount_below_minimum", "{why}");
+    world
+        .json(&["invoice", "void", "penny-1", "--reason", "not worth it"])
+        .await;
+    world.settle().await;
+    is_gone(&world, "cycles_held", "0").await;
+
+    // Work of hours is invoiced when somebody asks for it: three such engagements until they end.
+    noted(
+        &world,
+        "engagements_on_demand",
+        "3 ",
+        "quittance engagement end ENGAGEMENT",
+    )
+    .await;
+    let today = acme::today(&world).await;
+    for client in ["lost", "shy", "penny"] {
+        let engagement = format!("{client}-work");
+        world
+            .json(&[
+                "engagement",
+                "end",
+                &engagement,
+                "--on",
+                &today,
+                "--reason",
+                "over",
+            ])
+            .await;
+    }
+    is_gone(&world, "engagements_on_demand", "0").await;
+
+    // One whose terms nobody signed.
+    world
+        .import(&json!({ "engagements": [{
+            "external_id": "draft", "client": "lost", "pricing_mode": "package", "currency": "usd", "package_fee": "10.00",
+            "package_fee_schedule": "monthly", "starts_on": today, "signed": false,
+        }] }))
+        .await;
+    noted(
+        &world,
+        "unsigned_engagements",
+        "1 ",
+        "quittance engagement sign ENGAGEMENT",
+    )
+    .await;
+    let planned = world.json(&["generate-package-invoices", "--dry-run"]).await;
+    let skipped = planned["skipped"].as_array().unwrap();
+    assert!(
+        skipped
+            .iter()
+            .any(|row| row["reason_code"] == "not_signed" && row["engagement"] == "draft"),
+        "{planned}"
+    );
+    world.json(&["engagement", "sign", "draft"]).await;
+    is_gone(&world, "unsigned_engagements", "0").await;
+
+    // One who is not charged by itself, and one whose card is gone.
+    world.json(&["client", "autopay", "off", "shy"]).await;
+    noted(
+        &world,
+        "clients_without_autopay",
+        "1 ",
+        "quittance client autopay on CLIENT --payment-method PM",
+    )
+    .await;
+    world
+        .json(&["client", "autopay", "on", "shy", "--payment-method", "pm_shy_2"])
+        .await;
+    is_gone(&world, "clients_without_autopay", "0").await;
+    let detached = "update payment_methods set status = 'detached' where stripe_payment_method_id = 'pm_shy_2' returning 'x'";
+    assert_eq!(world.texts(detached).await.len(), 1);
+    noted(
+        &world,
+        "clients_without_card",
+        "1 ",
+        "quittance client payment-method add CLIENT PM --use",
+    )
+    .await;
+    world
+        .sim
+        .customer_with_card("cus_shy", "pm_shy_3", &[])
+        .await
+        .unwrap();
+    world
+        .json(&["client", "payment-method", "add", "shy", "pm_shy_3", "--use"])
+        .await;
+    is_gone(&world, "clients_without_card", "0").await;
+
+    // An invoice of long ago that is not to be paid automatically.
+    world
+        .import(&json!({ "invoices": [{
+            "external_id": "by-hand", "client": "shy", "engagement": "shy-work", "currency": "usd", "issue_date": "2020-01-01",
+            "due_date": "2020-01-31", "autopay_opt_in": false, "lines": [{ "kind": "hourly", "amount": "20.00" }],
+        }] }))
+        .await;
+    noted(
+        &world,
+        "invoices_not_opted_in",
+        "1 ",
+        "quittance invoice charge INVOICE --yes",
+    )
+    .await;
+    let overdue = world.json(&["invoice", "list", "--status", "overdue"]).await;
+    assert_eq!(overdue["data"].as_array().unwrap().len(), 1, "{overdue}");
+    world.json(&["invoice", "charge", "by-hand", "--yes"]).await;
+    world.settle().await;
+    is_gone(&world, "invoices_not_opted_in", "0").await;
+    acme::assert_books_agree(&world).await;
+}
+
+/// The same of what is about the installation: a clock that runs ahead, a mode that nobody has decided, a key that is not there, a
+/// schema that is newer.
+#[tokio::test]
+async fn notes_about_the_installation_say_what_to_type_and_go_away_with_it() {
+    let mut world = World::start(WorldOptions {
+        workers: 0,
+        ingress: false,
+        ..WorldOptions::default()
+    })
+    .await;
+    noted(&world, "stripe_mode", "not decided", "quittance worker").await;
+    world.add_worker().await;
+    let (_, report) = doctor(&world).await;
+    assert_eq!(check(&report, "stripe_mode")["ok"], true, "{report}");
+    let keyless = world.command().with_env("STRIPE_SECRET_KEY", None);
+    let report = keyless.run(&["doctor", "--json"]).await.unwrap().json().unwrap();
+    let note = check(&report, "stripe_mode");
+    assert_eq!(note["ok"], Value::Null);
+    assert!(
+        note["do"].as_str().unwrap().contains("STRIPE_SECRET_KEY"),
+        "{note}"
+    );
+
+    is_gone(&world, "clock", "real time").await;
+    world.advance("1h").await;
+    noted(&world, "clock", "3600 s ahead", "quittance clock reset").await;
+    world.json(&["clock", "reset"]).await;
+    is_gone(&world, "clock", "real time").await;
+
+    let newer = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+                 values (9999, 'later', true, '', 0) returning 'x'";
+    world.texts(newer).await;
+    noted(&world, "schema", "version 9999", "quittance --version").await;
+    world
+        .texts("delete from _sqlx_migrations where version = 9999 returning 'x'")
+        .await;
+    let (_, report) = doctor(&world).await;
+    assert_eq!(check(&report, "schema")["ok"], true, "{report}");
 }

@@ -255,8 +255,23 @@ async fn r205_a25_other_systems_raise_alerts_by_token_and_do_nothing_else() {
     let id = first.json()["id"].as_str().unwrap().to_owned();
     let read = admin.post_nothing(&format!("/api/v1/alerts/{id}/read")).await;
     assert_eq!(read.json()["is_read"], true, "{}", read.text);
-    let resolved = admin.post_nothing(&format!("/api/v1/alerts/{id}/resolve")).await;
+    let path = format!("/api/v1/alerts/{id}/resolve");
+    let unsaid = admin.post(&path, &json!({"reason": " "})).await;
+    assert_eq!(unsaid.status, 400, "{}", unsaid.text);
+    let resolved = admin.post(&path, &json!({"reason": "it is back"})).await;
     assert_eq!(resolved.json()["resolved_by"], "admin-acme");
+    // The same function as the command's, so the same is on record.
+    let kept = format!(
+        "select concat_ws(' ', action, actor_kind, actor_id, cause_kind, meta ->> 'reason') from audit_events
+          where subject_id = '{id}' order by id"
+    );
+    assert_eq!(
+        world.texts(&kept).await,
+        [
+            "alert.read user admin-acme request none given",
+            "alert.resolved user admin-acme request it is back",
+        ]
+    );
     let mut strangers = token(&world, Some("other"), "admin").await;
     assert_eq!(
         strangers

@@ -123,6 +123,18 @@ impl Browser {
         self.send(request).await
     }
 
+    /// As [`Browser::get`], whatever becomes of it: the status of an answer that was read to its end.
+    pub async fn try_get(&mut self, path: &str) -> Result<u16, reqwest::Error> {
+        let response = self.request(Method::GET, path).send().await?;
+        read(response).await
+    }
+
+    /// As [`Browser::post`], whatever becomes of it.
+    pub async fn try_post(&mut self, path: &str, body: &Value) -> Result<u16, reqwest::Error> {
+        let request = self.request(Method::POST, path).json(body);
+        read(request.send().await?).await
+    }
+
     /// Writes, with the session's CSRF token.
     pub async fn post(&mut self, path: &str, body: &Value) -> Answer {
         let request = self
@@ -184,6 +196,12 @@ impl Browser {
     pub async fn post_nothing(&mut self, path: &str) -> Answer {
         self.post(path, &json!({})).await
     }
+}
+
+async fn read(response: Response) -> Result<u16, reqwest::Error> {
+    let status = response.status().as_u16();
+    response.bytes().await?;
+    Ok(status)
 }
 
 /// What stands between two texts.

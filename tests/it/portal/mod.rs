@@ -2,14 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod api;
-mod client;
+pub mod client;
 mod grants;
 mod login;
 mod matrix;
 mod openapi;
+mod operations;
 mod pages;
 mod parity;
 mod review;
+mod start;
 
 use serde_json::{Value, json};
 use tests::world::{World, WorldOptions};

@@ -425,6 +425,10 @@ async fn r205_alerts_are_read_one_by_one_and_all_at_once() {
         "/api/alerts/?show=unread&type=USAGE_HIGH&done=all_read"
     );
     assert_eq!(world.count(unread).await, 0);
+    let kept =
+        "select count(*) from audit_events e join alerts a on a.firm_id = e.firm_id and a.id = e.subject_id
+                 where e.action = 'alert.read' and e.actor_id = 'admin-acme' and a.alert_type = 'USAGE_HIGH'";
+    assert_eq!(world.count(kept).await, 3, "each is on record");
     let page = admin.get(done.header("location")).await;
     assert!(
         page.text.contains("All alerts are marked as read.") && page.text.contains("No alert is like this."),

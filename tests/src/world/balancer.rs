@@ -1,7 +1,7 @@
-//! A load balancer in front of several ingresses, as any is: a connection goes to the next one in turn that takes it.
+//! A load balancer in front of several ingresses or portals, as any is: a connection goes to the next one in turn that takes it.
 //!
-//! It knows nothing of HTTP and asks for nobody's health: an ingress that stops closes its port, and the next connection goes to the
-//! other. What an ingress does with the connections that it has is its own business, and what a story is about.
+//! It knows nothing of HTTP and asks for nobody's health: a program that stops closes its port, and the next connection goes to the
+//! other. What a program does with the connections that it has is its own business, and what a story is about.
 
 use std::{
     net::SocketAddr,
@@ -41,6 +41,16 @@ impl World {
     #[must_use]
     pub fn balance(&self, backends: Vec<SocketAddr>) -> Balancer {
         let address = SocketAddr::from(([127, 0, 0, 1], self.ingress_port));
+        must("the balancer does not start", Balancer::start(address, backends))
+    }
+
+    /// Puts a balancer where this world's portal answers: [`World::portal_base`].
+    ///
+    /// # Panics
+    /// When a portal is there.
+    #[must_use]
+    pub fn balance_portals(&self, backends: Vec<SocketAddr>) -> Balancer {
+        let address = SocketAddr::from(([127, 0, 0, 1], self.portal_port));
         must("the balancer does not start", Balancer::start(address, backends))
     }
 }

@@ -157,6 +157,14 @@ impl World {
         until_says(self.ingress_admin_port, path, status, limit).await
     }
 
+    /// As [`World::until_worker_says`], of the portal.
+    ///
+    /// # Panics
+    /// When it does not within `limit`.
+    pub async fn until_portal_says(&self, path: &str, status: u16, limit: Duration) -> String {
+        until_says(self.portal_admin_port, path, status, limit).await
+    }
+
     /// Polls a worker's metrics until the one of this name, labels included, is at least `wanted`.
     ///
     /// # Panics

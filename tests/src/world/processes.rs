@@ -100,6 +100,32 @@ impl World {
         must("kill -TERM", program.ended(limit).await)
     }
 
+    /// Asks the portal to stop, and does not wait for it.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn tell_portal_to_stop(&mut self) {
+        must("kill -TERM", self.the_portal().signal(Signal::Term));
+    }
+
+    /// Waits for the portal's end: its exit code, and what it has printed.
+    ///
+    /// # Panics
+    /// When it was not started, or outlives its grace time by ten seconds.
+    pub async fn portal_ended(&mut self) -> (i32, String) {
+        let limit = Duration::from_secs(self.options.grace_secs + 10);
+        let program = self.the_portal();
+        let code = must("kill -TERM", program.ended(limit).await);
+        (code, program.output())
+    }
+
+    fn the_portal(&mut self) -> &mut Program {
+        match &mut self.portal {
+            Some(program) => program,
+            None => broken("kill -TERM", &Error::Setup("the portal was not started".into())),
+        }
+    }
+
     pub(super) fn spawn_ingress(&mut self) -> Result<()> {
         let mut command = Command::new(&self.binaries.ingress);
         command
@@ -118,16 +144,33 @@ impl World {
         let mut command = Command::new(&self.binaries.portal);
         command
             .env_clear()
-            .env("DATABASE_URL", self.database_url(Login::Portal))
-            .env("RUST_LOG", "info")
+            .envs(self.env_of_portal())
             .env("PORTAL_ADDR", format!("127.0.0.1:{}", self.portal_port))
             .env(
                 "PORTAL_ADMIN_ADDR",
                 format!("127.0.0.1:{}", self.portal_admin_port),
-            )
-            .envs(self.options.env.clone());
+            );
         self.portal = Some(Program::spawn("portal", &mut command, &self.folder.0)?);
         Ok(())
+    }
+
+    /// The environment of a portal: it has no key of Stripe's, and knows no Redis.
+    pub(super) fn env_of_portal(&self) -> Vec<(String, String)> {
+        let mut env: Vec<(String, String)> = [
+            ("DATABASE_URL", self.database_url(Login::Portal)),
+            ("SHUTDOWN_GRACE_SECS", self.options.grace_secs.to_string()),
+            ("RUST_LOG", "info".into()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        env.extend(self.options.env.iter().cloned());
+        env
+    }
+
+    /// What the portal that this world started has printed.
+    #[must_use]
+    pub fn portal_output(&self) -> String {
+        self.portal.as_ref().map_or_else(String::new, Program::output)
     }
 
     /// The portal's program.

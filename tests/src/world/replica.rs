@@ -16,7 +16,7 @@ use super::{
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// One ingress or worker. Dropping it kills it.
+/// One ingress, worker or portal. Dropping it kills it.
 #[derive(Debug)]
 pub struct Replica {
     program: Program,
@@ -25,7 +25,7 @@ pub struct Replica {
 }
 
 impl World {
-    /// Starts an ingress or a worker with this world's settings, some of them changed, and waits until it is ready.
+    /// Starts an ingress, a worker or a portal with this world's settings, some of them changed, and waits until it is ready.
     ///
     /// # Panics
     /// When it does not start.
@@ -39,20 +39,23 @@ impl World {
     async fn try_replica(&self, login: Login, name: &str, changed: &[(&str, String)]) -> Result<Replica> {
         let (port, admin_port) = (free_port()?, free_port()?);
         let at = |port: u16| format!("127.0.0.1:{port}");
-        let mut command = match login {
-            Login::Ingress => Command::new(&self.binaries.ingress),
+        let (mut command, env) = match login {
+            Login::Ingress => (Command::new(&self.binaries.ingress), self.env_of(login)),
+            Login::Portal => (Command::new(&self.binaries.portal), self.env_of_portal()),
             _ => {
                 let mut command = Command::new(&self.binaries.quittance);
                 command.args(["worker", "--concurrency", &self.options.concurrency.to_string()]);
-                command
+                (command, self.env_of(login))
             }
         };
         command
             .env_clear()
-            .envs(self.env_of(login))
+            .envs(env)
             .env("INGRESS_ADDR", at(port))
             .env("INGRESS_ADMIN_ADDR", at(admin_port))
             .env("WORKER_ADMIN_ADDR", at(admin_port))
+            .env("PORTAL_ADDR", at(port))
+            .env("PORTAL_ADMIN_ADDR", at(admin_port))
             .envs(changed.iter().map(|(name, value)| (name, value)));
         let mut replica = Replica {
             program: Program::spawn(name, &mut command, &self.folder.0)?,
@@ -80,7 +83,7 @@ impl Drop for Replica {
 }
 
 impl Replica {
-    /// Where an ingress takes webhooks.
+    /// Where an ingress takes webhooks, or a portal answers.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -92,6 +95,12 @@ impl Replica {
     /// When it does not answer.
     pub async fn admin(&self, path: &str) -> (u16, String) {
         must("the admin port is silent", get(self.admin_port, path).await)
+    }
+
+    /// Everything it has printed so far.
+    #[must_use]
+    pub fn output(&self) -> String {
+        self.program.output()
     }
 
     /// Asks it to stop and waits for it: its exit code.

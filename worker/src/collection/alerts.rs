@@ -131,7 +131,7 @@ async fn too_many_charges(conn: &mut PgConnection, at: At<'_>, cycle: &Cycle) ->
         severity: Severity::Critical,
         topic: Topic::TooManyCharges,
         title: "The day's limit of charges is reached",
-        message: "Further charges wait until a person has looked: `quittance resume autopay --firm-id` lets them go on, within \
+        message: "Further charges wait until a person has looked: `quittance resume autopay --firm-id FIRM --reason R` lets them go on, within \
                   the limit as it is then.",
         invoice: None,
         related: json!({ "last_cycle": cycle.id }),

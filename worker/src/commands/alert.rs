@@ -2,17 +2,18 @@
 
 use serde_json::json;
 use shared::{
+    actions::alerts as actions,
     domain::alert::{AlertType, Topic},
     ids::{AlertId, FirmId},
     store::{
         self, Db,
         alerts::{self, AlertRow, Filter, NewAlert},
-        audit::{Cause, Severity},
+        audit::{By, Cause, Severity},
     },
 };
 use uuid::Uuid;
 
-use super::{firms::chosen_firms, glass, list_args::ListArgs, open_db, operator};
+use super::{firms::chosen_firms, glass, list_args::ListArgs, open_db, operator, reason::MaybeReason};
 use crate::output::{Exit, Failure, Format, Page};
 
 /// Arguments of `alert`.
@@ -36,13 +37,19 @@ enum Command {
         /// Their UUIDs.
         #[arg(required = true)]
         ids: Vec<Uuid>,
+        #[command(flatten)]
+        reason: MaybeReason,
     },
     /// Mark alerts as over. The same thing again is a new alert.
-    #[command(after_help = "Examples:\n  quittance alert resolve 01a1fda9-ea24-774d-b6db-b813fe0e38c4")]
+    #[command(
+        after_help = "Examples:\n  quittance alert resolve 01a1fda9-ea24-774d-b6db-b813fe0e38c4 --reason 'the client has paid'"
+    )]
     Resolve {
         /// Their UUIDs.
         #[arg(required = true)]
         ids: Vec<Uuid>,
+        #[command(flatten)]
+        reason: MaybeReason,
     },
     /// Raise one, for another system; while it is open, the same key only counts it up.
     #[command(after_help = "Examples:
@@ -105,8 +112,8 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
                 describe_page,
             )?;
         }
-        Command::Read { ids } => change(&db, &ids, Change::Read, out).await?,
-        Command::Resolve { ids } => change(&db, &ids, Change::Resolve, out).await?,
+        Command::Read { ids, reason } => change(&db, &ids, Change::Read, &reason, out).await?,
+        Command::Resolve { ids, reason } => change(&db, &ids, Change::Resolve, &reason, out).await?,
         Command::Raise(new) => raise(&db, &new, out).await?,
     }
     Ok(Exit::Done)
@@ -156,9 +163,14 @@ enum Change {
 }
 
 /// All or nothing is not needed here: each alert is a matter of its own. An id that is none is found out before any changes.
-async fn change(db: &Db, ids: &[Uuid], change: Change, out: Format) -> Result<(), Failure> {
-    let actor = operator();
-    let by = actor.name();
+async fn change(
+    db: &Db,
+    ids: &[Uuid],
+    change: Change,
+    reason: &MaybeReason,
+    out: Format,
+) -> Result<(), Failure> {
+    let (actor, cause) = (operator(), Cause::command(Uuid::now_v7()));
     let mut found = Vec::new();
     for id in ids {
         found.push((firm_of(db, AlertId(*id)).await?, AlertId(*id)));
@@ -166,10 +178,14 @@ async fn change(db: &Db, ids: &[Uuid], change: Change, out: Format) -> Result<()
     let mut shown = Vec::new();
     for (firm, id) in found {
         let mut tx = begin(db, firm).await?;
-        let now = tx.now();
+        let by = By {
+            actor: &actor,
+            cause: &cause,
+            at: tx.now(),
+        };
         match change {
-            Change::Read => alerts::mark_read(&mut tx, firm, id, now, by).await?,
-            Change::Resolve => alerts::mark_resolved(&mut tx, firm, id, now, by).await?,
+            Change::Read => actions::read(&mut tx, firm, id, reason.text(), &by).await?,
+            Change::Resolve => actions::resolve(&mut tx, firm, id, reason.text(), &by).await?,
         };
         let filter = Filter {
             resolved_too: true,

@@ -15,7 +15,7 @@ use shared::{
 };
 use uuid::Uuid;
 
-use super::{find::find_client, firms::chosen_firms, open_db, operator};
+use super::{find::find_client, firms::chosen_firms, open_db, operator, reason::Reason};
 use crate::output::{Exit, Failure, Format};
 
 /// Arguments of `pause`.
@@ -54,14 +54,13 @@ enum ResumeCommand {
     /// anew, within the limits as they are now.
     #[command(after_help = "Examples:
   quittance resume autopay --all --reason 'totals are right'
-  quittance resume autopay --firm-id acme
-  quittance resume autopay --client-id globex")]
+  quittance resume autopay --firm-id acme --reason 'the firm has agreed'
+  quittance resume autopay --client-id globex --reason 'dunning goes on'")]
     Autopay {
         #[command(flatten)]
         of: Of,
-        /// Why, for the audit log.
-        #[arg(long, default_value = "")]
-        reason: String,
+        #[command(flatten)]
+        reason: Reason,
     },
 }
 
@@ -132,7 +131,7 @@ pub async fn resume(args: ResumeArgs, out: Format) -> Result<Exit, Failure> {
         cause: &cause,
         at: tx.now(),
     };
-    let resumed = actions::resume(&mut tx, scope, &reason, &by).await?;
+    let resumed = actions::resume(&mut tx, scope, reason.text(), &by).await?;
     jobs::nudge(&mut tx).await?;
     tx.commit().await?;
     let shown = Shown {

@@ -1,14 +1,18 @@
-//! `quittance clock`: shows or moves the one business clock, in test mode and forward only.
+//! `quittance clock`: shows or moves the one business clock, in test mode and forward only. Who moved it, and why, stays on record.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 use shared::{
     actions::clock::{FURTHEST, Move, turn},
     config::Mode,
-    store::business_clock::{self, Reading},
+    store::{
+        audit::{By, Cause},
+        business_clock::{self, Reading},
+    },
 };
+use uuid::Uuid;
 
-use super::{open_db, stripe_mode};
+use super::{open_db, operator, reason::MaybeReason, stripe_mode};
 use crate::output::{Exit, Failure, Format};
 
 /// Arguments of `clock`.
@@ -24,11 +28,15 @@ enum Command {
     #[command(after_help = "Examples:\n  quittance clock show\n  quittance clock show --json")]
     Show,
     /// Move it forward.
-    #[command(after_help = "Examples:\n  quittance clock advance 3d\n  quittance clock advance 1w2d12h")]
+    #[command(
+        after_help = "Examples:\n  quittance clock advance 3d\n  quittance clock advance 1w2d12h --reason 'the second retry'"
+    )]
     Advance {
         /// Weeks, days, hours, minutes, seconds: `3d`, `12h`, `90m`, `1w2d`.
         #[arg(value_parser = parse_duration)]
         duration: TimeDelta,
+        #[command(flatten)]
+        reason: MaybeReason,
     },
     /// Move it forward to a moment.
     #[command(
@@ -38,10 +46,27 @@ enum Command {
         /// RFC 3339, or a date (midnight UTC).
         #[arg(value_parser = parse_time)]
         time: DateTime<Utc>,
+        #[command(flatten)]
+        reason: MaybeReason,
     },
     /// Back to the real time: the one way backwards, for a database used in tests.
     #[command(after_help = "Examples:\n  quittance clock reset")]
-    Reset,
+    Reset {
+        #[command(flatten)]
+        reason: MaybeReason,
+    },
+}
+
+impl Command {
+    /// Why, where somebody says so.
+    fn reason(&self) -> Option<&str> {
+        match self {
+            Command::Show => None,
+            Command::Advance { reason, .. } | Command::Set { reason, .. } | Command::Reset { reason } => {
+                reason.text()
+            }
+        }
+    }
 }
 
 /// What every subcommand shows in the end.
@@ -61,7 +86,14 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
     let db = open_db().await?;
     let mut tx = db.plain().await?;
     let after = match args.command.moves() {
-        Some(to) => turn(&mut tx, to, live_key).await?,
+        Some(to) => {
+            let by = By {
+                actor: &operator(),
+                cause: &Cause::command(Uuid::now_v7()),
+                at: tx.now(),
+            };
+            turn(&mut tx, (to, live_key), args.command.reason(), &by).await?
+        }
         None => business_clock::read(&mut tx).await?,
     };
     tx.commit().await?;
@@ -74,9 +106,9 @@ impl Command {
     fn moves(&self) -> Option<Move> {
         match self {
             Self::Show => None,
-            Self::Advance { duration } => Some(Move::Ahead(*duration)),
-            Self::Set { time } => Some(Move::To(*time)),
-            Self::Reset => Some(Move::Back),
+            Self::Advance { duration, .. } => Some(Move::Ahead(*duration)),
+            Self::Set { time, .. } => Some(Move::To(*time)),
+            Self::Reset { .. } => Some(Move::Back),
         }
     }
 }

@@ -93,6 +93,7 @@ impl Report {
         });
     }
 
+    /// Worth knowing, and as it should be.
     fn note(&mut self, name: &'static str, value: impl Into<String>) {
         self.0.push(Check {
             name,
@@ -100,6 +101,25 @@ impl Report {
             value: value.into(),
             remedy: None,
         });
+    }
+
+    /// Worth knowing; it may well be meant so. Where it is not, this is what to do.
+    fn advise(&mut self, name: &'static str, value: impl Into<String>, remedy: &str) {
+        self.0.push(Check {
+            name,
+            ok: None,
+            value: value.into(),
+            remedy: Some(remedy.to_owned()),
+        });
+    }
+
+    /// So many of something that may be meant so: where there are any, they are explained, and what to do is said.
+    fn count(&mut self, name: &'static str, count: i64, what: &str, remedy: &str) {
+        if count == 0 {
+            self.note(name, "0");
+        } else {
+            self.advise(name, format!("{count} {what}"), remedy);
+        }
     }
 
     fn fail(&mut self, name: &'static str, value: impl Into<String>, remedy: impl Into<String>) {
@@ -188,7 +208,11 @@ async fn database_facts(report: &mut Report, db: &Db) -> store::Result<()> {
     match migrations::check(&mut conn).await? {
         SchemaState::Current => report.ok("schema", format!("version {}", migrations::expected_version())),
         SchemaState::Ahead { have, want } => {
-            report.note("schema", format!("version {have}, this build knows {want}"))
+            report.advise(
+                "schema",
+                format!("version {have}, this build knows {want}"),
+                "nothing is wrong while a rollout lasts; afterwards use the new build here too: `quittance --version` says which this one is",
+            )
         }
         SchemaState::Behind { have, want, .. } => {
             report.fail(
@@ -239,21 +263,27 @@ fn rights(report: &mut Report, facts: &Facts) {
             ),
             Err(error) => report.fail("stripe_mode", error.to_string(), "use a key of Stripe's"),
         },
-        (Some(livemode), None) => report.note("stripe_mode", word(livemode)),
-        (None, _) => report.note(
+        (Some(livemode), None) => report.advise(
+            "stripe_mode",
+            format!("database {}, no key here to compare it with", word(livemode)),
+            "set STRIPE_SECRET_KEY, or STRIPE_SECRET_KEY_FILE, and run `quittance doctor` again",
+        ),
+        (None, _) => report.advise(
             "stripe_mode",
             "not decided: the first worker decides it by its key",
+            "start `quittance worker` with the key of the mode that this database is for",
         ),
     }
     let offset = chrono::TimeDelta::milliseconds(facts.clock_offset_ms);
-    report.note(
-        "clock",
-        if offset.is_zero() {
-            "real time".to_owned()
-        } else {
-            format!("{} s ahead of real time", offset.num_seconds())
-        },
-    );
+    if offset.is_zero() {
+        report.note("clock", "real time");
+    } else {
+        report.advise(
+            "clock",
+            format!("{} s ahead of real time", offset.num_seconds()),
+            "of a database for tests, `quittance clock reset` brings the real time back",
+        );
+    }
 }
 
 fn word(livemode: bool) -> &'static str {
@@ -309,10 +339,15 @@ fn work(report: &mut Report, facts: &Facts) {
         "a person must look: `quittance events list --state parked`",
     );
     match facts.last_event_secs {
-        None => report.note("last_webhook", "none was ever received: check the endpoint's URL at Stripe, and STRIPE_WEBHOOK_SECRET of the ingress"),
-        Some(secs) => report.note(
+        None => report.advise(
             "last_webhook",
-            format!("{secs} s ago; `quittance events backfill --dry-run` finds what never came"),
+            "none was ever received",
+            "check the endpoint's URL at Stripe and STRIPE_WEBHOOK_SECRET of the ingress, then `quittance events list`",
+        ),
+        Some(secs) => report.advise(
+            "last_webhook",
+            format!("{secs} s ago"),
+            "where that is too long: `quittance events backfill --dry-run` finds what never came",
         ),
     }
 }
@@ -347,19 +382,19 @@ fn money(report: &mut Report, facts: &Facts) {
             || "goes on".to_owned(),
             |reason| format!("stopped everywhere: {reason}"),
         ),
-        "nothing is charged until somebody says `quittance resume autopay --all`",
+        "nothing is charged until somebody says `quittance resume autopay --all --reason R`",
     );
     report.judge(
         "paused_or_parked_firms",
         facts.stopped_firms.is_empty(),
         list(&facts.stopped_firms),
-        "their invoices are not charged or not generated until someone resumes them: `quittance resume autopay --firm-id`",
+        "their invoices are not charged or not generated until someone resumes them: `quittance resume autopay --firm-id FIRM --reason R`",
     );
     report.judge(
         "paused_or_parked_clients",
         facts.stopped_clients == 0,
         facts.stopped_clients.to_string(),
-        "their invoices are not charged until someone resumes them: `quittance resume autopay --client-id`",
+        "their invoices are not charged until someone resumes them: `quittance resume autopay --client-id CLIENT --reason R`",
     );
     report.judge(
         "firm_timezones",
@@ -380,45 +415,7 @@ fn money(report: &mut Report, facts: &Facts) {
         format!("{} due for more than 15 minutes", idle.overdue_cycles),
         "nothing holds them, so no worker has come to them: look at `quittance queue status charges`",
     );
-    // R035, R067: what needs nobody's mending, and answers many a question.
-    for (name, count, why) in [
-        (
-            "unsigned_engagements",
-            idle.unsigned_engagements,
-            "begun and not signed: not invoiced until `quittance engagement sign`",
-        ),
-        (
-            "engagements_on_demand",
-            idle.on_demand_engagements,
-            "without a schedule: their hours are invoiced by `quittance invoice create`",
-        ),
-        (
-            "clients_without_autopay",
-            idle.clients_without_autopay,
-            "with a customer at Stripe and automatic payment off: never charged by itself",
-        ),
-        (
-            "clients_without_card",
-            idle.clients_without_card,
-            "with automatic payment on and no card that can be charged",
-        ),
-        (
-            "invoices_not_opted_in",
-            idle.not_opted_in,
-            "overdue and not to be paid automatically (autopay_opt_in is off)",
-        ),
-    ] {
-        report.note(
-            name,
-            if count == 0 {
-                "0".to_owned()
-            } else {
-                format!("{count} {why}")
-            },
-        );
-    }
-    report.note("waiting_for_a_card", facts.method_required.to_string());
-    report.note("waiting_for_the_client", facts.action_required.to_string());
+    what_may_be_meant_so(report, facts);
     let paused = &facts.paused_cycles;
     let count = |wanted: &dyn Fn(&Paused) -> bool| {
         let some: Vec<String> = paused
@@ -433,10 +430,17 @@ fn money(report: &mut Report, facts: &Facts) {
         }
     };
     // They go on by themselves, once what holds them is gone.
-    report.note(
-        "cycles_held",
-        count(&|paused| !needs_a_person(Some(&paused.reason))),
-    );
+    let held = count(&|paused| !needs_a_person(Some(&paused.reason)));
+    if held == "0" {
+        report.note("cycles_held", held);
+    } else {
+        report.advise(
+            "cycles_held",
+            held,
+            "`quittance invoice list --status failed`, and of those that are sent: `quittance why-not charge INVOICE` says what holds one, and \
+             what lets it go on",
+        );
+    }
     let stopped = count(&|paused| needs_a_person(Some(&paused.reason)));
     report.judge(
         "cycles_stopped_by_a_fault",
@@ -444,6 +448,54 @@ fn money(report: &mut Report, facts: &Facts) {
         stopped,
         "a request of ours was refused, a payment may be a double, or a limit was met: see `quittance explain INVOICE`; then \
          `quittance client autopay on` lets them go on",
+    );
+}
+
+/// R035, R067: what needs nobody's mending, and answers many a question.
+fn what_may_be_meant_so(report: &mut Report, facts: &Facts) {
+    let idle = &facts.idle;
+    report.count(
+        "unsigned_engagements",
+        idle.unsigned_engagements,
+        "begun and not signed: not invoiced",
+        "`quittance generate-package-invoices --dry-run` names them (not_signed); once the client has agreed, `quittance engagement sign ENGAGEMENT`",
+    );
+    report.count(
+        "engagements_on_demand",
+        idle.on_demand_engagements,
+        "without a schedule: their hours are invoiced when somebody asks for it",
+        "`quittance invoice create --engagement ENGAGEMENT --issue`; one that is over: `quittance engagement end ENGAGEMENT --on D --reason R`",
+    );
+    report.count(
+        "clients_without_autopay",
+        idle.clients_without_autopay,
+        "with a customer at Stripe and automatic payment off: never charged by itself",
+        "where the client wants it: `quittance client autopay on CLIENT --payment-method PM`",
+    );
+    report.count(
+        "clients_without_card",
+        idle.clients_without_card,
+        "with automatic payment on and no card that can be charged",
+        "`quittance client payment-method add CLIENT PM --use`; or `quittance client autopay off CLIENT`",
+    );
+    report.count(
+        "invoices_not_opted_in",
+        idle.not_opted_in,
+        "overdue and not to be paid automatically (autopay_opt_in is off)",
+        "`quittance invoice list --status overdue` has them; `quittance invoice charge INVOICE --yes` makes one attempt, and \
+         `quittance invoice pay-external INVOICE --amount A --reference R` records money from elsewhere",
+    );
+    report.count(
+        "waiting_for_a_card",
+        facts.method_required,
+        "collections wait for another card",
+        "`quittance invoice list --status failed` has their invoices; `quittance client payment-method add CLIENT PM --use` lets them go on",
+    );
+    report.count(
+        "waiting_for_the_client",
+        facts.action_required,
+        "collections wait until the client has authenticated the payment",
+        "`quittance next INVOICE` says until when; ask the client, or have another card: `quittance client payment-method add CLIENT PM --use`",
     );
 }
 
@@ -532,9 +584,10 @@ async fn stripe(report: &mut Report) {
     }
     match client.webhook_endpoints().await {
         Ok(endpoints) => deliveries(report, &endpoints),
-        Err(error) => report.note(
+        Err(error) => report.advise(
             "webhook_endpoint",
             format!("cannot be read with this key: {error}"),
+            "give the key the right to read Webhook Endpoints, or look at them in Stripe's dashboard yourself",
         ),
     }
 }
@@ -589,9 +642,10 @@ fn deliveries(report: &mut Report, endpoints: &[WebhookEndpoint]) {
     );
     let recommended = missing(RECOMMENDED_EVENTS);
     if !recommended.is_empty() {
-        report.note(
+        report.advise(
             "recommended_events",
             format!("not enabled: {}", recommended.join(", ")),
+            "enable them at the endpoint in Stripe's dashboard: without them the same is noticed later",
         );
     }
 }
@@ -672,6 +726,12 @@ mod tests {
         assert_eq!(
             told(&[endpoint("enabled", rest), endpoint("enabled", &[missing])]),
             ["webhook_endpoint", "webhook_events"]
+        );
+        let mut report = Report::default();
+        deliveries(&mut report, &[endpoint("enabled", NEEDED_EVENTS)]);
+        assert!(
+            text(&report.0).contains("→ enable them at the endpoint"),
+            "a note says what to do"
         );
         let needed = told(&[endpoint("enabled", NEEDED_EVENTS)]);
         assert_eq!(needed[1], "webhook_events");

@@ -8,7 +8,7 @@ use shared::{
     ids::{FirmId, JobId},
     store::{
         self, Db,
-        audit::{By, Cause},
+        audit::{By, Cause, NO_REASON},
         jobs,
         replays::{self, Chosen, Filter, Request},
         written::Effect,
@@ -34,8 +34,6 @@ const MOST: i64 = 10_000;
 const MOST_DRY: i64 = 1_000;
 /// Events per transaction.
 const CHUNK: usize = 500;
-/// The reason on record where none is given.
-const NO_REASON: &str = "none given";
 
 /// Arguments of `events replay`.
 #[derive(Debug, clap::Args)]

@@ -68,9 +68,9 @@ pub const REASONS: &[Reason] = &[
         "autopay_paused",
         "somebody stopped automatic charging",
         &[
-            "quittance resume autopay --firm-id {firm}",
-            "quittance resume autopay --client-id {client}",
-            "quittance resume autopay --all",
+            "quittance resume autopay --firm-id {firm} --reason R",
+            "quittance resume autopay --client-id {client} --reason R",
+            "quittance resume autopay --all --reason R",
         ],
     ),
     reason(
@@ -99,7 +99,7 @@ pub const REASONS: &[Reason] = &[
         "the amount is above the firm's limit for automatic charges",
         &[
             CHARGE,
-            "raise max_charge_minor of {firm} by an import, then quittance resume autopay --firm-id {firm}",
+            "raise max_charge_minor of {firm} by an import, then quittance resume autopay --firm-id {firm} --reason R",
         ],
     ),
     reason(
@@ -107,7 +107,7 @@ pub const REASONS: &[Reason] = &[
         "the firm's limit for automatic charges is in another currency and cannot be compared",
         &[
             CHARGE,
-            "take max_charge_minor of {firm} away by an import, then quittance resume autopay --firm-id {firm}",
+            "take max_charge_minor of {firm} away by an import, then quittance resume autopay --firm-id {firm} --reason R",
         ],
     ),
     reason(
@@ -115,7 +115,7 @@ pub const REASONS: &[Reason] = &[
         "the firm's number of automatic charges for this day is reached",
         &[
             CHARGE,
-            "quittance resume autopay --firm-id {firm}",
+            "quittance resume autopay --firm-id {firm} --reason R",
             "raise max_charges_per_run of {firm} by an import",
         ],
     ),
