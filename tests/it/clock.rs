@@ -57,16 +57,10 @@ async fn p7_who_moved_the_clock_is_on_record_with_the_reason() {
         .json(&["clock", "advance", "3d", "--reason", "the first retry"])
         .await;
     let now = world.json(&["clock", "show"]).await["now"].take();
-    let later = [
-        "clock",
-        "set",
-        "2099-01-01",
-        "--reason",
-        "a quiet year",
-        "--by",
-        "ada",
-    ];
-    world.json(&later).await;
+    let ada = world.command().with_env("USER", Some("ada"));
+    ada.json(&["clock", "set", "2099-01-01", "--reason", "a quiet year"])
+        .await
+        .unwrap();
     assert_eq!(world.cli(&["clock", "set", "2020-01-01"]).await.code, 4);
     world.json(&["clock", "reset"]).await;
     let kept = world
@@ -80,10 +74,14 @@ async fn p7_who_moved_the_clock_is_on_record_with_the_reason() {
             "clock.moved none given true",
         ]
     );
-    let who = world
-        .texts("select changed_by from installation_changes order by id")
-        .await;
-    assert_eq!(who[1], "ada");
+    let shown = world.json(&["audit", "changes", "--limit", "2"]).await;
+    let shown: Vec<_> = shown["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| format!("{} {}", row["reason"], row["changed_by"] == "ada"))
+        .collect();
+    assert_eq!(shown, ["\"none given\" false", "\"a quiet year\" true"]);
     let subjects = world
         .texts("select subject::text from installation_changes order by id")
         .await;
@@ -104,4 +102,9 @@ async fn p7_who_moved_the_clock_is_on_record_with_the_reason() {
         "{moves:?}"
     );
     assert_eq!(moves[2]["offset_ms"], 0);
+    let text = world.cli(&["audit", "changes"]).await.stdout;
+    assert!(
+        text.contains("clock.moved") && text.contains("the first retry"),
+        "{text}"
+    );
 }

@@ -15,7 +15,7 @@ use crate::{
 const SOON: Duration = Duration::from_secs(20);
 
 /// A job of Acme's that cannot succeed, as its payload says nothing, and that is given up at once.
-async fn hopeless(world: &World, key: &str) -> String {
+pub async fn hopeless(world: &World, key: &str) -> String {
     let made = world
         .texts(&format!(
             "insert into jobs (id, firm_id, queue, kind, dedupe_key, payload, run_at, created_at)
@@ -32,7 +32,7 @@ async fn hopeless(world: &World, key: &str) -> String {
 }
 
 /// What makes such jobs succeed.
-async fn mend(world: &World) {
+pub async fn mend(world: &World) {
     let mended = "update jobs set payload = jsonb_build_object('firm_id', firm_id) where payload = '{}' and kind = 'expire_credit'
                   returning 'mended'";
     assert!(!world.texts(mended).await.is_empty());

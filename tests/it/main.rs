@@ -9,6 +9,7 @@ mod backlog;
 mod binary_facts;
 mod brakes;
 mod break_glass;
+mod browser;
 mod cast;
 mod charging;
 mod clock;

@@ -256,7 +256,7 @@ async fn engagements(world: &World, firm: &str) {
 }
 
 /// A reconciliation that found something. Nothing of the above leaves a difference, so it is written down here.
-async fn difference(world: &World, firm: &str) {
+pub async fn difference(world: &World, firm: &str) {
     let mut tx = world.db.begin().await.unwrap();
     for sql in [
         format!("select set_config('app.firm_id', '{firm}', true)"),

@@ -23,7 +23,7 @@ use crate::{
     route::{BILLING, Route, Scope},
     view::{
         Badge, Block, Card, Cell, Empty, Field, Filter, Form, Table, Tone, column,
-        text::{count, spoken, time},
+        text::{count, encoded, spoken, time},
         words,
     },
 };
@@ -217,10 +217,10 @@ fn cells(at: &At, alert: AlertRow, now: chrono::DateTime<chrono::Utc>) -> Vec<Ce
         when = format!("{when}, {} times", alert.occurrences);
     }
     let related = serde_json::to_string_pretty(&alert.related_data).unwrap_or_default();
-    let related = match &alert.invoice {
-        Some(invoice) => format!("invoice: {invoice}\n{related}"),
-        None => related,
-    };
+    let invoice = alert.invoice.map(|invoice| {
+        let href = super::invoices::href(at, encoded(&invoice));
+        (href, format!("Invoice {invoice}"))
+    });
     let mut acts = Vec::new();
     if !alert.is_read {
         acts.push(Form::button(
@@ -256,6 +256,7 @@ fn cells(at: &At, alert: AlertRow, now: chrono::DateTime<chrono::Utc>) -> Vec<Ce
             summary: spoken(&alert.alert_type),
             about: format!("details of {about}"),
             text: related,
+            link: invoice,
         },
         state,
     ]

@@ -87,6 +87,8 @@ pub enum Cell {
         about: String,
         /// What opens.
         text: String,
+        /// Where to read on: address and words.
+        link: Option<(String, String)>,
     },
     /// Buttons, each a form of its own.
     Forms(Vec<Form>),

@@ -176,18 +176,21 @@ async fn r035_r067_every_note_of_doctor_says_what_to_type_and_goes_away_with_it(
     )
     .await;
 
-    // Two whose cards do not do, and one who owes too little for a card.
+    // One who comes to owe too little for a card, and two whose cards do not do.
     acme::open_accounts(
         &world,
         &[
+            ("penny", &["insufficient_funds"]),
             ("lost", &["lost_card"]),
             ("shy", &["authenticate"]),
-            ("penny", &[]),
         ],
     )
     .await;
+    acme::bill(&world, &["penny"], "usd", "0.60").await;
+    world.settle().await;
+    acme::pay_by_bank(&world, "penny", 20).await;
+    world.advance("3d").await;
     acme::bill(&world, &["lost", "shy"], "usd", "100.00").await;
-    acme::bill(&world, &["penny"], "usd", "0.30").await;
     world.settle().await;
     noted(&world, "last_webhook", "", "quittance events backfill --dry-run").await;
     for (client, note) in [("lost", "waiting_for_a_card"), ("shy", "waiting_for_the_client")] {
@@ -218,7 +221,7 @@ async fn r035_r067_every_note_of_doctor_says_what_to_type_and_goes_away_with_it(
     let why = world.json(&["why-not", "charge", "penny-1"]).await;
     assert_eq!(why["reason_code"], "amount_below_minimum", "{why}");
     world
-        .json(&["invoice", "void", "penny-1", "--reason", "not worth it"])
+        .json(&["invoice", "write-off", "penny-1", "--reason", "not worth it"])
         .await;
     world.settle().await;
     is_gone(&world, "cycles_held", "0").await;

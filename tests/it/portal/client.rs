@@ -72,6 +72,11 @@ impl Browser {
         }
     }
 
+    /// The token that it was made with.
+    pub fn token(&self) -> &str {
+        self.token.as_deref().unwrap()
+    }
+
     /// The cookie of this name.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         self.cookies.get(name).map(String::as_str)

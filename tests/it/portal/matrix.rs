@@ -12,10 +12,10 @@ use super::{
 
 /// A route of the program's table.
 #[derive(Debug)]
-struct Route {
-    method: String,
-    path: String,
-    kind: String,
+pub struct Route {
+    pub method: String,
+    pub path: String,
+    pub kind: String,
     scope: String,
     /// Not for tokens.
     sessions_only: bool,
@@ -23,7 +23,8 @@ struct Route {
     roles: Option<Vec<String>>,
 }
 
-fn routes(world: &World) -> Vec<Route> {
+/// The program's own table.
+pub fn routes(world: &World) -> Vec<Route> {
     let shown = std::process::Command::new(world.portal_binary())
         .arg("--routes")
         .output()
@@ -48,15 +49,23 @@ fn routes(world: &World) -> Vec<Route> {
         .collect()
 }
 
+/// The paths of all pages that people look at.
+pub fn pages(world: &World) -> Vec<String> {
+    let pages = routes(world)
+        .into_iter()
+        .filter(|route| route.kind == "page" && route.method == "GET");
+    pages.map(|route| route.path).collect()
+}
+
 /// What of acme's a path can name.
-struct Things {
+pub struct Things {
     job: String,
     event: String,
     alert: String,
 }
 
 impl Things {
-    async fn of(world: &World) -> Self {
+    pub async fn of(world: &World) -> Self {
         let one = async |sql: &str| world.texts(sql).await.first().unwrap().clone();
         let acme = "(select id from firms where external_id = 'acme')";
         Self {
@@ -92,15 +101,10 @@ impl Things {
         }
     }
 
-    /// The path with a thing of acme's in it.
-    fn named(&self, route: &Route) -> String {
+    /// What of acme's this route can name.
+    pub fn id(&self, route: &Route) -> &str {
         let before = route.path.split_once("/{id}").map_or("", |(before, _)| before);
-        let noun = if route.kind == "page" {
-            before.rsplit('/').next().unwrap_or_default()
-        } else {
-            route.path.split('/').nth(3).unwrap_or_default()
-        };
-        let id = match (noun, route.path.contains("/invoice/")) {
+        match (noun(route, before), route.path.contains("/invoice/")) {
             ("why-not", true) | ("engagements", _) => "eng-zebra",
             ("invoices" | "explain" | "why-not" | "next", _) => "inv-zebra",
             ("clients" | "credits", _) => "zebra",
@@ -109,13 +113,27 @@ impl Things {
             ("events", _) => &self.event,
             ("alerts", _) => &self.alert,
             _ => "00000000-0000-7000-8000-000000000001",
-        };
+        }
+    }
+
+    /// The path with a thing of acme's in it.
+    fn named(&self, route: &Route) -> String {
+        let id = self.id(route);
         let path = route.path.replace("{id}", id).replace("{name}", "charges");
-        if noun == "why-not" && id == "eng-zebra" {
+        if route.path.contains("/why-not/") && id == "eng-zebra" {
             format!("{path}?period=2026-05")
         } else {
             path
         }
+    }
+}
+
+/// What kind of thing a route names.
+fn noun<'a>(route: &'a Route, before: &'a str) -> &'a str {
+    if route.kind == "page" {
+        before.rsplit('/').next().unwrap_or_default()
+    } else {
+        route.path.split('/').nth(3).unwrap_or_default()
     }
 }
 

@@ -3,9 +3,10 @@
 
 mod api;
 pub mod client;
+mod fuzz;
 mod grants;
 mod login;
-mod matrix;
+pub mod matrix;
 mod openapi;
 mod operations;
 mod pages;
@@ -78,12 +79,17 @@ pub async fn logged_in(world: &World, user: &str) -> Browser {
     browser
 }
 
-/// An operator with a second factor: the browser in which they are logged in.
-pub async fn operator(world: &World, name: &str) -> Browser {
+/// Makes an operator; the secret of their second factor.
+pub async fn enrol(world: &World, name: &str) -> String {
     let args = ["user", "operator", name, "--stdin", "--json"];
     let made = world.command().run_with_input(&args, PASSWORD).await.unwrap();
     let made = made.success().unwrap().json().unwrap();
-    let code = client::totp(made["totp_secret"].as_str().unwrap());
+    made["totp_secret"].as_str().unwrap().to_owned()
+}
+
+/// An operator with a second factor: the browser in which they are logged in.
+pub async fn operator(world: &World, name: &str) -> Browser {
+    let code = client::totp(&enrol(world, name).await);
     let mut browser = Browser::at(world);
     assert_eq!(browser.log_in(name, PASSWORD, &code).await, 303, "{name}");
     browser

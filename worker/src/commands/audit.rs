@@ -11,9 +11,10 @@ use shared::{
     },
     ids::FirmId,
     store::{
-        Db,
+        self, Db,
         audit_chain::{self, Verified},
         audit_read::{self, AuditRow, Filter},
+        portal::console::{self, ChangeRow},
     },
 };
 use uuid::Uuid;
@@ -47,6 +48,15 @@ enum Command {
   quittance audit list --subject PKG-0001-000042 --since 365d
   quittance audit list --category break_glass --json")]
     List(List),
+    /// What was done to everybody's work and not to one firm's, newest first: charging, queues and jobs, the clock, logins, alerts of the
+    /// platform.
+    #[command(
+        after_help = "Examples:\n  quittance audit changes\n  quittance audit changes --limit 200 --json"
+    )]
+    Changes {
+        #[command(flatten)]
+        page: ListArgs,
+    },
     /// Recompute the chain over the log; exit 3 when a row was changed, removed or put in later. Changes nothing.
     #[command(after_help = "Examples:
   quittance audit verify
@@ -102,6 +112,7 @@ struct List {
 pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
     match args.command {
         Command::List(args) => list(&args, out).await,
+        Command::Changes { page } => changes(&page, out).await,
         Command::Verify { firm_id, head } => verify(firm_id.as_deref(), head, out).await,
         Command::Head { firm_id } => head(firm_id.as_deref(), out).await,
         Command::Seal { firm_id } => seal(firm_id.as_deref(), out).await,
@@ -162,6 +173,30 @@ fn describe_page(page: &Page<AuditRow>) -> String {
             format!("{} {subject}", row.subject_kind),
             format!("{} {}", row.cause_kind, row.cause_id),
             row.meta.to_string(),
+        ]
+    })
+}
+
+async fn changes(page: &ListArgs, out: Format) -> Result<Exit, Failure> {
+    let before = page.cursor.as_deref().map(str::parse).transpose();
+    let before = before.map_err(|_| Failure::usage("--cursor is none of ours: give a next_cursor"))?;
+    let db = open_db().await?;
+    let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
+    let rows = console::changes(&mut conn, before, page.fetch()).await?;
+    let page = Page::of(rows, page.shown(), |row| row.id.to_string());
+    out.show(&page, describe_changes)?;
+    Ok(Exit::Done)
+}
+
+fn describe_changes(page: &Page<ChangeRow>) -> String {
+    page.to_text(&["AT", "ACTION", "BY", "REASON", "OF", "CAUSE"], |row| {
+        vec![
+            row.at.format("%F %T").to_string(),
+            row.action.clone(),
+            row.changed_by.clone(),
+            row.reason.clone(),
+            row.subject.to_string(),
+            row.cause_id.clone(),
         ]
     })
 }

@@ -210,6 +210,7 @@ fn cells(at: &At, row: AuditRow) -> Vec<Cell> {
                 row.cause_kind,
                 row.cause_id
             ),
+            link: None,
         },
     ]
 }

@@ -102,6 +102,7 @@ async fn list(at: At, Asked(wanted): Asked<Wanted>) -> Result<Response, PageProb
                 summary: "Compare".to_owned(),
                 about: row.subject,
                 text,
+                link: None,
             },
         ]
     });

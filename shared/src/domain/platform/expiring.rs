@@ -85,6 +85,7 @@ mod tests {
         for (status, renews, pays, now, told) in [
             ("active", true, None, in_time, None),
             ("active", true, Some(card(2, 2028)), in_time, None),
+            ("active", true, Some(card(12, 2028)), in_time, None),
             (
                 "active",
                 true,

@@ -1,6 +1,8 @@
 //! What operators look at: queues over all firms as counts, and what was changed of the installation.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::store::error::Result;
@@ -58,7 +60,7 @@ pub async fn alive(conn: &mut PgConnection) -> Result<i64> {
 }
 
 /// What an operator changed of the installation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChangeRow {
     /// Its number.
     pub id: i64,
@@ -70,6 +72,10 @@ pub struct ChangeRow {
     pub reason: String,
     /// Who.
     pub changed_by: String,
+    /// Of what: a queue, how many jobs, from when to when the clock was moved.
+    pub subject: Value,
+    /// The run of the command, or the request.
+    pub cause_id: String,
 }
 
 /// The latest changes of the installation.
@@ -79,7 +85,8 @@ pub struct ChangeRow {
 pub async fn changes(conn: &mut PgConnection, before: Option<i64>, most: i64) -> Result<Vec<ChangeRow>> {
     Ok(sqlx::query_as!(
         ChangeRow,
-        "select id, at, action, reason, changed_by from installation_changes where $1::bigint is null or id < $1 order by id desc limit $2",
+        "select id, at, action, reason, changed_by, subject, cause_id from installation_changes
+          where $1::bigint is null or id < $1 order by id desc limit $2",
         before,
         most
     )
