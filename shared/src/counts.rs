@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn what_is_counted_is_told_under_its_own_name() {
         enqueued(Queue::Charges, 3);
-        audited("alert.that_does_not_exist", 1);
+        audited("nothing.that_does_not_exist", 1);
         audited("invoice.reopened", 2);
         assert_eq!(
             jobs_enqueued().find(|(queue, _)| *queue == "charges"),

@@ -115,8 +115,8 @@ pub async fn autopay_off(
 async fn usable(tx: &mut Tx, firm: FirmId, client: ClientId, wanted: Option<&str>) -> Result<PaymentMethod> {
     let Some(wanted) = wanted else {
         return Err(Fault::invalid(
-            "payment-method",
-            "the client has no card set: name one",
+            "id",
+            "the client has no card set: name one with --payment-method",
         ));
     };
     let method = payment_methods::find(tx, firm, client, wanted).await?;

@@ -18,7 +18,7 @@ pub const HOUSEKEEPING: &str = "insert into queue_pauses values ('events', now()
     insert into backfill_passes values ('x', gen_random_uuid(), gen_random_uuid(), now(), now(), null, null, now());";
 
 /// What has to be the case for a row that a guard looks at.
-const FIRST: [(&str, &str); 5] = [
+const FIRST: [(&str, &str); 6] = [
     (
         "payment_methods_firm_id_client_id_fkey",
         "update clients set autopay_enabled = false, autopay_payment_method_id = null;",
@@ -26,6 +26,10 @@ const FIRST: [(&str, &str); 5] = [
     (
         "alerts_firm_id_user_id_fkey",
         "update alerts set user_id = (select id from users u where u.firm_id = alerts.firm_id limit 1);",
+    ),
+    (
+        "api_tokens_login_id_fkey",
+        "update api_tokens set login_id = (select id from logins l where l.firm_id = api_tokens.firm_id limit 1);",
     ),
     (
         "one_open_attempt",
