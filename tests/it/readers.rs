@@ -25,7 +25,7 @@ const PACE: Duration = Duration::from_millis(20);
 
 /// What a browser looks at, page by page.
 const PAGES: [&str; 4] = [
-    "/billing/overview",
+    "/billing/",
     "/billing/invoices",
     "/billing/credits",
     "/api/v1/invoices",

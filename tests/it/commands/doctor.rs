@@ -319,12 +319,23 @@ async fn r035_r067_every_note_of_doctor_says_what_to_type_and_goes_away_with_it(
         &world,
         "invoices_not_opted_in",
         "1 ",
-        "quittance invoice charge INVOICE --yes",
+        "quittance invoice pay-external INVOICE --amount A --reference R",
     )
     .await;
     let overdue = world.json(&["invoice", "list", "--status", "overdue"]).await;
     assert_eq!(overdue["data"].as_array().unwrap().len(), 1, "{overdue}");
-    world.json(&["invoice", "charge", "by-hand", "--yes"]).await;
+    let charge = world.cli(&["invoice", "charge", "by-hand", "--yes"]).await;
+    assert_eq!(charge.code, 4, "no card is charged for it: {charge}");
+    let came = [
+        "invoice",
+        "pay-external",
+        "by-hand",
+        "--amount",
+        "20.00",
+        "--reference",
+        "transfer 7",
+    ];
+    world.json(&came).await;
     world.settle().await;
     is_gone(&world, "invoices_not_opted_in", "0").await;
     acme::assert_books_agree(&world).await;

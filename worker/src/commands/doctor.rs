@@ -482,8 +482,8 @@ fn what_may_be_meant_so(report: &mut Report, facts: &Facts) {
         "invoices_not_opted_in",
         idle.not_opted_in,
         "overdue and not to be paid automatically (autopay_opt_in is off)",
-        "`quittance invoice list --status overdue` has them; `quittance invoice charge INVOICE --yes` makes one attempt, and \
-         `quittance invoice pay-external INVOICE --amount A --reference R` records money from elsewhere",
+        "`quittance invoice list --status overdue` has them; no card is charged for one, so ask the client, and record what comes: \
+         `quittance invoice pay-external INVOICE --amount A --reference R`",
     );
     report.count(
         "waiting_for_a_card",
