@@ -35,6 +35,8 @@ pub enum Effect {
     Sweep,
     /// apalis acknowledges an id, in Redis.
     Ack,
+    /// A destination of alerts is told.
+    Tell,
 }
 
 /// Which side of an effect.

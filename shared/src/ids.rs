@@ -95,6 +95,14 @@ id_type!(
     AlertId
 );
 id_type!(
+    /// A place that is told of alerts.
+    DestinationId
+);
+id_type!(
+    /// What one destination is told of one alert.
+    DeliveryId
+);
+id_type!(
     /// A firm's subscription to the platform.
     SubscriptionId
 );

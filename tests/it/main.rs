@@ -3,6 +3,7 @@
 mod accounts;
 mod acme;
 mod alerts;
+mod alerts_delivered;
 mod audit;
 mod backfill;
 mod backlog;

@@ -54,6 +54,7 @@ pub async fn two_firms(world: &mut World) -> [Uuid; 2] {
     world.settle().await;
     world.json(&["generate-package-invoices"]).await;
     for firm in FIRMS {
+        destinations(world, firm).await;
         disputes(world, firm).await;
         // Before there is credit, which a new invoice would use up.
         engagements(world, firm).await;
@@ -136,6 +137,29 @@ fn house(firm: &str, today: &str) -> Value {
                          hour("fresh", &named("hours"), "draft"), hour("refused", &named("hours"), "rejected")],
         "invoices": [open("open"), open("wired"), open("credited"), open("lent")],
     })
+}
+
+/// A webhook that is told of nothing that happens here, and a mailbox, for which there is no mail server.
+async fn destinations(world: &World, firm: &str) {
+    let (url, address) = (
+        format!("https://{firm}.example.com/hook"),
+        format!("alerts@{firm}.example.com"),
+    );
+    for place in [
+        ["--webhook", &url, "--type", "POLICY_CHANGED"],
+        ["--email", &address, "--min-severity", "info"],
+    ] {
+        let add = [
+            "alert",
+            "destination",
+            "add",
+            "--firm-id",
+            firm,
+            "--reason",
+            "on-call",
+        ];
+        world.json(&[&add[..], &place].concat()).await;
+    }
 }
 
 /// Gives the client without a card credit.

@@ -1,4 +1,5 @@
-//! What the stories stand on: the test world. The simulator joins it here.
+//! What the stories stand on: the test world, the simulator, and receivers of what the programs send out.
 
+pub mod receivers;
 pub mod stripe_sim;
 pub mod world;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shared::store::Db;
 
-use crate::{metrics::Metrics, stripe};
+use crate::{delivery::Deliverer, metrics::Metrics, stripe};
 
 /// Handed to every handler. Cheap to clone.
 #[derive(Clone)]
@@ -13,6 +13,8 @@ pub struct Context {
     pub db: Db,
     /// The boundary to Stripe.
     pub stripe: Arc<stripe::Client>,
+    /// The ways to destinations of alerts.
+    pub delivery: Arc<Deliverer>,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
     /// This process: unique per start.

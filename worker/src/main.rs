@@ -8,6 +8,7 @@ mod collection;
 mod commands;
 mod context;
 mod deadline;
+mod delivery;
 mod events;
 mod generation;
 mod jobs;

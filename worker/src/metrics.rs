@@ -8,7 +8,11 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
-use shared::{counts, domain::audit_action::ACTIONS, store::jobs::Queue};
+use shared::{
+    counts,
+    domain::{audit_action::ACTIONS, delivery::Channel},
+    store::jobs::Queue,
+};
 
 /// Upper bounds in seconds for how long a job waited or ran: from a lane's polling interval to a day of backlog.
 const DURATIONS: [f64; 14] = [
@@ -20,6 +24,17 @@ const ATTEMPTS: [f64; 7] = [1.0, 2.0, 3.0, 5.0, 8.0, 15.0, 25.0];
 
 /// How bad an alert is.
 pub const SEVERITIES: [&str; 3] = ["info", "warning", "critical"];
+
+/// What comes of an attempt to deliver an alert.
+pub const TOLD: [&str; 7] = [
+    "delivered",
+    "retried",
+    "failed",
+    "gone",
+    "dropped",
+    "held",
+    "waiting",
+];
 
 /// Why jobs were taken back.
 pub const RESCUES: [&str; 3] = ["worker_dead", "lease_lost", "quarantined"];
@@ -94,6 +109,8 @@ pub struct Metrics {
     pub disputes_due_soon: IntGauge,
     /// Alerts that are not resolved.
     pub alerts_open: IntGaugeVec,
+    /// Deliveries of alerts by channel and what came of an attempt.
+    pub alert_deliveries: IntCounterVec,
     /// Automatic charging is stopped everywhere: 1.
     pub autopay_paused: IntGauge,
     /// Connections of this process to Postgres.
@@ -204,6 +221,12 @@ impl Metrics {
             )?,
             disputes_due_soon: gauge(&r, "disputes_due_soon", "Open disputes due within 72 hours")?,
             alerts_open: gauges(&r, "alerts_open", "Alerts that are not resolved", &["severity"])?,
+            alert_deliveries: counters(
+                &r,
+                "alert_deliveries_total",
+                "Deliveries of alerts by what came of them",
+                &["channel", "outcome"],
+            )?,
             autopay_paused: gauge(&r, "autopay_paused", "Automatic charging is stopped everywhere")?,
             enqueued: counters(
                 &r,
@@ -254,6 +277,12 @@ impl Metrics {
         }
         for severity in SEVERITIES {
             self.alerts_open.with_label_values(&[severity]).set(0);
+        }
+        for channel in Channel::ALL {
+            for outcome in TOLD {
+                let labels = [channel.as_str(), outcome];
+                self.alert_deliveries.with_label_values(&labels).inc_by(0);
+            }
         }
         for action in ACTIONS {
             self.audited.with_label_values(&[action]).inc_by(0);

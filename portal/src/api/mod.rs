@@ -3,6 +3,7 @@
 //! A handler finds the row that is meant within the caller's firm, calls the function that the command calls too, and answers with the
 //! type that the command shows.
 
+pub mod alert_destinations;
 pub mod alerts;
 pub mod brakes;
 pub mod clients;
@@ -42,6 +43,7 @@ pub fn routes() -> Vec<Route> {
         time::routes(),
         disputes::routes(),
         alerts::routes(),
+        alert_destinations::routes(),
         explain::routes(),
         work::routes(),
         records::routes(),

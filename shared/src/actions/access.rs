@@ -1,10 +1,10 @@
 //! Who gets into the portal: passwords, second factors and tokens are set here, on record.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::{Fault, Result};
+use super::{Fault, Result, on_record};
 use crate::{
     ids::FirmId,
     password,
@@ -15,8 +15,7 @@ use crate::{
             sessions,
             tokens::{self, NewToken},
         },
-        audit::{self, By},
-        jobs_by_hand,
+        audit::By,
     },
 };
 
@@ -41,10 +40,11 @@ pub async fn set_password(tx: &mut Tx, new: &NewLogin<'_>, by: &By<'_>) -> Resul
     })?;
     sessions::end_all(tx, login).await?;
     let meta = json!({ "login": login, "second_factor": new.totp_secret.is_some() });
-    record(
+    on_record(
         tx,
         firm_of(new.of),
         ("login.password_set", "login", login),
+        None,
         meta,
         by,
     )
@@ -68,7 +68,7 @@ pub async fn disable(tx: &mut Tx, firm: Option<FirmId>, name: &str, by: &By<'_>)
     let login =
         login.ok_or_else(|| Fault::NotFound(format!("there is no login {name:?} that opens anything")))?;
     sessions::end_all(tx, login).await?;
-    record(tx, firm, ("login.disabled", "login", login), json!({}), by).await?;
+    on_record(tx, firm, ("login.disabled", "login", login), None, json!({}), by).await?;
     Ok(login)
 }
 
@@ -128,7 +128,7 @@ pub async fn create_token(tx: &mut Tx, order: &TokenOrder<'_>, by: &By<'_>) -> R
     };
     tokens::insert(tx, &new).await?;
     let meta = json!({ "role": order.role, "expires_at": order.expires_at, "login": order.login });
-    record(tx, order.firm, ("token.created", "token", id), meta, by).await?;
+    on_record(tx, order.firm, ("token.created", "token", id), None, meta, by).await?;
     Ok((id, word))
 }
 
@@ -140,25 +140,5 @@ pub async fn revoke_token(tx: &mut Tx, firm: Option<FirmId>, id: Uuid, by: &By<'
     if !tokens::revoke(tx, id, by.actor.name()).await? {
         return Err(Fault::NotFound(format!("there is no token {id} that is good")));
     }
-    record(tx, firm, ("token.revoked", "token", id), json!({}), by).await
-}
-
-/// In the firm's audit log, or on the platform's record.
-async fn record(
-    tx: &mut Tx,
-    firm: Option<FirmId>,
-    (action, kind, subject): (&str, &str, Uuid),
-    meta: Value,
-    by: &By<'_>,
-) -> Result<()> {
-    match firm {
-        Some(firm) => {
-            audit::record(tx, firm, by.at, &by.entry(action, kind, subject, meta)).await?;
-        }
-        None => {
-            let subject = json!({ kind: subject, "meta": meta });
-            jobs_by_hand::record(tx, action, "by hand", &subject, by).await?;
-        }
-    }
-    Ok(())
+    on_record(tx, firm, ("token.revoked", "token", id), None, json!({}), by).await
 }

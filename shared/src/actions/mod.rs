@@ -5,6 +5,8 @@
 
 #[cfg(feature = "passwords")]
 pub mod access;
+#[cfg(feature = "passwords")]
+pub mod alert_destinations;
 pub mod alerts;
 pub mod brakes;
 pub mod break_glass;
@@ -21,7 +23,21 @@ pub mod refunds;
 pub mod runs;
 pub mod time;
 
+#[cfg(feature = "passwords")]
+use serde_json::{Value, json};
+#[cfg(feature = "passwords")]
+use uuid::Uuid;
+
 use crate::store;
+#[cfg(feature = "passwords")]
+use crate::{
+    ids::FirmId,
+    store::{
+        Tx,
+        audit::{self, By},
+        jobs_by_hand,
+    },
+};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -78,3 +94,28 @@ impl Fault {
 
 /// What an action comes to.
 pub type Result<T> = std::result::Result<T, Fault>;
+
+/// Puts what was done on record: in the firm's audit log, or on the platform's own record. With the reason, where one was asked for.
+#[cfg(feature = "passwords")]
+async fn on_record(
+    tx: &mut Tx,
+    firm: Option<FirmId>,
+    (action, kind, subject): (&str, &str, Uuid),
+    reason: Option<&str>,
+    mut meta: Value,
+    by: &By<'_>,
+) -> Result<()> {
+    match firm {
+        Some(firm) => {
+            if let Some(reason) = reason {
+                meta["reason"] = json!(reason);
+            }
+            audit::record(tx, firm, by.at, &by.entry(action, kind, subject, meta)).await?;
+        }
+        None => {
+            let subject = json!({ kind: subject, "meta": meta });
+            jobs_by_hand::record(tx, action, reason.unwrap_or("by hand"), &subject, by).await?;
+        }
+    }
+    Ok(())
+}

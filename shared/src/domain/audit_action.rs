@@ -96,6 +96,11 @@ pub const ACTIONS: &[&str] = &[
     "login.disabled",
     "token.created",
     "token.revoked",
+    "alert_destination.added",
+    "alert_destination.removed",
+    "alert_destination.enabled",
+    "alert_destination.disabled",
+    "alert_destination.tested",
 ];
 
 /// The category of an action.
@@ -103,7 +108,7 @@ pub const ACTIONS: &[&str] = &[
 pub fn category(action: &str) -> Category {
     match action.split_once('.').map(|(noun, _)| noun) {
         Some("break_glass") => Category::BreakGlass,
-        Some("config") => Category::Config,
+        Some("config" | "alert_destination") => Category::Config,
         Some("login" | "token") => Category::Auth,
         // Ours are all on the list; what is not is money until somebody says otherwise.
         Some(_) | None => Category::Billing,
@@ -126,6 +131,7 @@ mod tests {
         }
         assert_eq!(category("break_glass.accessed"), Category::BreakGlass);
         assert_eq!(category("config.changed"), Category::Config);
+        assert_eq!(category("alert_destination.added"), Category::Config);
         assert_eq!(category("token.created"), Category::Auth);
         assert_eq!(category("invoice.issued"), Category::Billing);
     }

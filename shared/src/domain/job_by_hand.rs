@@ -188,6 +188,7 @@ pub fn meanwhile(kind: &str) -> Option<&'static str> {
         "platform_request" => {
             "what was asked of Stripe for the firm's own subscription is not done: it waits for you"
         }
+        "deliver_alert" => "its destination is not told of that alert; the alert is in the lists as ever",
         "refresh_subscription" => {
             "the firm's subscription is not looked at; its next event, or the next look, does it"
         }
@@ -258,6 +259,7 @@ mod tests {
             ("cancel_payment_intent", "stays open"),
             ("review_cycle", "collection stands still"),
             ("refund_payment", "waits for you"),
+            ("deliver_alert", "not told"),
             ("expire_credit", "not written off"),
             ("attach_card", "not the client's yet"),
             ("report_day", "not told of that day"),

@@ -5,6 +5,7 @@ pub mod audit_chain;
 pub mod collection;
 pub mod credit;
 pub mod decline;
+pub mod delivery;
 pub mod dispute;
 pub mod document;
 pub mod event;

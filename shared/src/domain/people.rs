@@ -27,6 +27,12 @@ impl Role {
         }
     }
 
+    /// Whether it may say where the firm's alerts go.
+    #[must_use]
+    pub const fn may_name_destinations(self) -> bool {
+        self.may_override()
+    }
+
     /// Whether it may have an invoice made without an engagement.
     #[must_use]
     pub const fn may_override(self) -> bool {

@@ -23,11 +23,19 @@ pub enum Queue {
     Charges,
     /// Sweeps and pruning.
     Maintenance,
+    /// Telling the places that firms and the platform have named.
+    Alerts,
 }
 
 impl Queue {
     /// All of them.
-    pub const ALL: [Queue; 4] = [Queue::Events, Queue::Invoices, Queue::Charges, Queue::Maintenance];
+    pub const ALL: [Queue; 5] = [
+        Queue::Events,
+        Queue::Invoices,
+        Queue::Charges,
+        Queue::Maintenance,
+        Queue::Alerts,
+    ];
 
     /// As in the `queue` column and in `--queues`.
     #[must_use]
@@ -37,6 +45,7 @@ impl Queue {
             Queue::Invoices => "invoices",
             Queue::Charges => "charges",
             Queue::Maintenance => "maintenance",
+            Queue::Alerts => "alerts",
         }
     }
 }
@@ -48,7 +57,9 @@ impl std::str::FromStr for Queue {
         Queue::ALL
             .into_iter()
             .find(|q| q.as_str() == text)
-            .ok_or_else(|| format!("unknown queue {text:?}: use events, invoices, charges or maintenance"))
+            .ok_or_else(|| {
+                format!("unknown queue {text:?}: use events, invoices, charges, maintenance or alerts")
+            })
     }
 }
 

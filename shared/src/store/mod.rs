@@ -18,6 +18,7 @@ pub mod cycles;
 pub mod day_report;
 pub mod db;
 pub mod decisions;
+pub mod delivery;
 pub mod dispute_evidence;
 pub mod disputes;
 pub mod engagements;

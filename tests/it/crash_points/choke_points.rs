@@ -36,8 +36,14 @@ const REDIS_WITHOUT_A_POINT: [(&str, usize); 3] = [
 /// Where transactions begin: [`shared::store::Tx`] commits through its point, and so does the stamp.
 const BEGINS: [(&str, usize); 2] = [("shared/src/store/db.rs", 3), ("worker/src/queue/due.rs", 1)];
 
-/// Where HTTP is spoken to Stripe. (The other one names the library's error.)
-const HTTP: [&str; 2] = ["worker/src/stripe/config.rs", "worker/src/stripe/transport.rs"];
+/// Where HTTP is spoken: to receivers of alerts, and to Stripe. (The one between names the library's error.)
+const HTTP: [&str; 3] = [
+    "worker/src/delivery/webhook.rs",
+    "worker/src/stripe/config.rs",
+    "worker/src/stripe/transport.rs",
+];
+/// Where mails are sent.
+const MAIL: [&str; 1] = ["worker/src/delivery/mail.rs"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -137,6 +143,17 @@ fn p3_no_call_of_stripe_or_redis_goes_around_the_crash_points() {
     let http = counted(|_, code| code.matches("reqwest::").count());
     let http: Vec<&str> = http.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(http, HTTP);
+    let mail = counted(|_, code| code.matches("lettre::").count());
+    let mail: Vec<&str> = mail.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(mail, MAIL);
+    for (path, send) in [(HTTP[0], "request.send()"), (MAIL[0], "sending")] {
+        let text = read(path);
+        assert_eq!(text.matches(".send(").count(), 1, "{path}");
+        assert!(
+            text.contains(&format!("failpoint::around(Effect::Tell, {send})")),
+            "{path}"
+        );
+    }
     let transport = read("worker/src/stripe/transport.rs");
     assert_eq!(transport.matches(".send(&exchange)").count(), 1);
     assert!(transport.contains("failpoint::around(Effect::Stripe, customized.send(&exchange))"));

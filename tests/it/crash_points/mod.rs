@@ -41,6 +41,7 @@ crashes! {
     p2_crash_points_of_billing_and_credit: generated ["generate_package_invoices"];
     p2_crash_points_of_credit_that_expires: credit_expired ["expire_credit"];
     p3_crash_points_of_a_firms_own_subscription: subscribed ["platform_request", "refresh_subscription"];
+    p2_crash_points_of_an_alert_that_is_told: alert_told ["deliver_alert", "tell"];
     p2_crash_points_of_break_glass: glass_expired ["expire_break_glass"];
     p6_crash_points_of_a_week_of_schedules: a_week_later ["backfill_events", "reconcile", "prune", "seal_audit", "process_recurring_charges", "expire_credit", "report_day"];
 }

@@ -4,6 +4,7 @@
 
 use futures::future::BoxFuture;
 use serde_json::json;
+use tests::receivers::Hook;
 
 use super::stage::Stage;
 use crate::{acme, acme::Autopay, platform};
@@ -272,6 +273,56 @@ pub fn glass_expired(stage: &Stage) -> BoxFuture<'_, ()> {
             .await;
         stage.advance("31m").await;
         stage.rest().await;
+    })
+}
+
+/// An alert is told by webhook: at least once, and always as the same delivery.
+pub fn alert_told(stage: &Stage) -> BoxFuture<'_, ()> {
+    Box::pin(async move {
+        let world = &stage.world;
+        let hook = Hook::start().await.unwrap();
+        world.import(&acme::document(&["globex"])).await;
+        let add = [
+            "alert",
+            "destination",
+            "add",
+            "--firm-id",
+            "acme",
+            "--webhook",
+            hook.url(),
+            "--reason",
+            "on-call",
+        ];
+        world.json(&add).await;
+        world
+            .json(&[
+                "alert",
+                "raise",
+                "--firm-id",
+                "acme",
+                "--type",
+                "AGENT_OFFLINE",
+                "--severity",
+                "critical",
+                "--title",
+                "Agent offline",
+                "--message",
+                "No sign of life.",
+                "--dedupe-key",
+                "agent:1",
+            ])
+            .await;
+        stage.rest().await;
+        let posted = hook.posted();
+        assert!(!posted.is_empty() && posted.len() <= 2, "{posted:?}");
+        assert!(
+            posted.iter().all(|post| post.delivery == posted[0].delivery),
+            "{posted:?}"
+        );
+        let told = world
+            .texts("select concat_ws(' ', edge, state) from alert_deliveries")
+            .await;
+        assert_eq!(told, ["opened delivered"]);
     })
 }
 

@@ -80,7 +80,8 @@ pub async fn guards(world: &World) -> Vec<Guard> {
 
 /// What is unique by fewer columns is unique by more: the narrower index always refuses first. The wider ones are there for
 /// references to point at.
-const IMPLIED: [(&str, &str); 2] = [
+const IMPLIED: [(&str, &str); 3] = [
+    ("alert_destinations_firm_id_id_key", "alert_destinations_pkey"),
     ("alerts_firm_id_id_key", "alerts_pkey"),
     ("payment_methods_firm_id_client_id_id_key", "payment_methods_pkey"),
 ];

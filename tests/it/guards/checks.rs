@@ -6,7 +6,26 @@ use super::{
 };
 
 /// A check, and what to set (and where) to break it.
-const BROKEN_BY: [(&str, &str); 156] = [
+const BROKEN_BY: [(&str, &str); 166] = [
+    ("alert_destinations_kind_check", "kind = 'x'"),
+    ("alert_destinations_target_check", "target = ''"),
+    ("alert_destinations_min_severity_check", "min_severity = 'x'"),
+    ("alert_destinations_alert_types_check", "alert_types = '{}'"),
+    (
+        "alert_destination_disabled_for_a_reason",
+        "disabled_at = now(), disabled_reason = null",
+    ),
+    ("alert_destination_secrets_secret_check", "secret = 'x'"),
+    ("alert_deliveries_edge_check", "edge = 'x'"),
+    ("alert_deliveries_state_check", "state = 'x'"),
+    (
+        "alert_delivery_is_of_an_alert_or_a_test",
+        "edge = 'test' where alert_id is not null",
+    ),
+    (
+        "alert_delivery_ends_when_it_is_over",
+        "ended_at = now() where state = 'waiting'",
+    ),
     ("logins_name_check", "name = 'Loud'"),
     ("logins_password_hash_check", "password_hash = 'plain'"),
     ("logins_totp_secret_check", "totp_secret = 'x'"),

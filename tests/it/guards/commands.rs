@@ -810,7 +810,7 @@ const CASES: &[Case] = &[
         &["queue_pauses_queue_check"],
         &["queue", "pause", "refunds", "--reason", "x"],
         2,
-        "unknown queue \"refunds\": use events, invoices, charges or maintenance",
+        "unknown queue \"refunds\": use events, invoices, charges, maintenance or alerts",
     ),
     // The clock.
     command(

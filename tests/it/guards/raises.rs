@@ -6,7 +6,7 @@ use super::catalogue::Proof;
 const DRAFT: &str = "(select id from invoices where doc_state = 'draft' and firm_id = app.firm())";
 
 /// A function, what it raises (as in its source), and a statement that it refuses. `{draft}` is the id of a draft.
-const RAISED_BY: [(&str, &str, &str); 76] = [
+const RAISED_BY: [(&str, &str, &str); 77] = [
     (
         "platform_subscription_guard",
         "a subscription is history and keeps its id",
@@ -46,6 +46,11 @@ const RAISED_BY: [(&str, &str, &str); 76] = [
         "alert_guard",
         "alerts are history",
         "update alerts set dedupe_key = 'x'",
+    ),
+    (
+        "alert_delivery_guard",
+        "what was delivered stays delivered",
+        "{off}; update alert_deliveries set state = 'delivered', ended_at = now(); {on}; update alert_deliveries set attempts = attempts + 1",
     ),
     (
         "clock_guard",

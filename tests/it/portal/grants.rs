@@ -6,6 +6,9 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use tests::world::{World, WorldOptions};
 
 const WRITES: &str = "\
+alert_deliveries: insert
+alert_destination_secrets: insert
+alert_destinations: insert, update(disabled_at, disabled_reason, failing_since, removed_at)
 alerts: insert, update(cause_id, cause_kind, is_read, is_resolved, last_seen_at, message, occurrences, read_at, read_by, related_data, resolved_at, resolved_by, severity, title)
 api_tokens: insert, update(revoked_at, revoked_by, used_at)
 audit_events: insert(action, actor_id, actor_kind, at, category, cause_id, cause_kind, firm_id, meta, severity, subject_id, subject_kind)

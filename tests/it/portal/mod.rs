@@ -3,6 +3,7 @@
 
 mod api;
 pub mod client;
+mod destinations;
 mod fuzz;
 mod grants;
 mod login;

@@ -32,6 +32,11 @@ impl World {
         self.workers.len() - 1
     }
 
+    /// Changes what programs and commands find in their environment from now on, as somebody does before a restart.
+    pub fn set_env(&mut self, more: Vec<(String, String)>) {
+        self.options.env.extend(more);
+    }
+
     /// Starts one more worker and does not wait for it: something that it needs is away. Returns its index.
     ///
     /// # Panics

@@ -1,4 +1,4 @@
-//! `quittance alert`: what a person should look at.
+//! `quittance alert`: what a person should look at. Where alerts go is in `alert_destination.rs`.
 
 use serde_json::json;
 use shared::{
@@ -13,7 +13,10 @@ use shared::{
 };
 use uuid::Uuid;
 
-use super::{firms::chosen_firms, glass, list_args::ListArgs, open_db, operator, reason::MaybeReason};
+use super::{
+    alert_destination, firms::chosen_firms, glass, list_args::ListArgs, open_db, operator,
+    reason::MaybeReason,
+};
 use crate::output::{Exit, Failure, Format, Page};
 
 /// Arguments of `alert`.
@@ -56,6 +59,15 @@ enum Command {
   quittance alert raise --firm-id acme --type AGENT_OFFLINE --severity warning --title 'Agent offline' \\
     --message 'No sign of life since 09:00 UTC.' --dedupe-key agent-offline:17")]
     Raise(Raise),
+    /// Where alerts go by themselves: webhooks and mailboxes.
+    #[command(subcommand)]
+    Destination(alert_destination::Command),
+    /// What destinations were told, the newest first.
+    #[command(after_help = "Examples:
+  quittance alert deliveries --firm-id acme
+  quittance alert deliveries --alert 01a1fda9-ea24-774d-b6db-b813fe0e38c4
+  quittance alert deliveries --state failed --json")]
+    Deliveries(alert_destination::Deliveries),
 }
 
 #[derive(Debug, clap::Args)]
@@ -115,6 +127,8 @@ pub async fn run(args: Args, out: Format) -> Result<Exit, Failure> {
         Command::Read { ids, reason } => change(&db, &ids, Change::Read, &reason, out).await?,
         Command::Resolve { ids, reason } => change(&db, &ids, Change::Resolve, &reason, out).await?,
         Command::Raise(new) => raise(&db, &new, out).await?,
+        Command::Destination(command) => return alert_destination::run(&db, command, out).await,
+        Command::Deliveries(which) => alert_destination::deliveries(&db, &which, out).await?,
     }
     Ok(Exit::Done)
 }
@@ -243,7 +257,7 @@ async fn raise(db: &Db, new: &Raise, out: Format) -> Result<(), Failure> {
 }
 
 /// Whose an alert is; none when it is the installation's own.
-async fn firm_of(db: &Db, id: AlertId) -> Result<Option<FirmId>, Failure> {
+pub(super) async fn firm_of(db: &Db, id: AlertId) -> Result<Option<FirmId>, Failure> {
     let mut conn = db.pool().acquire().await.map_err(store::Error::from)?;
     let firm = alerts::firm_of(&mut conn, id).await?;
     drop(conn);
@@ -254,7 +268,7 @@ async fn firm_of(db: &Db, id: AlertId) -> Result<Option<FirmId>, Failure> {
     Ok(firm)
 }
 
-async fn begin(db: &Db, firm: Option<FirmId>) -> Result<store::Tx, Failure> {
+pub(super) async fn begin(db: &Db, firm: Option<FirmId>) -> Result<store::Tx, Failure> {
     Ok(match firm {
         Some(firm) => db.firm(firm).await?,
         None => db.plain().await?,

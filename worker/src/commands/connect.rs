@@ -17,6 +17,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::{
     context::Context,
+    delivery::Deliverer,
     metrics::Metrics,
     output::Failure,
     stripe::{Client, ConfigError, Limiter, StripeConfig},
@@ -132,6 +133,7 @@ pub async fn reading_context(db: Db) -> Result<Context, Failure> {
     Ok(Context {
         db,
         stripe: Arc::new(client.read_only()),
+        delivery: Arc::new(Deliverer::silent()),
         metrics: Arc::new(metrics),
         worker_id: Arc::from("command"),
     })

@@ -12,6 +12,7 @@ use shared::{
     domain::collection::needs_a_person,
     store::{
         self, Db, DbOptions,
+        delivery::deliveries,
         health::{self, Facts, Paused},
         migrations::{self, SchemaState},
         reconcile,
@@ -20,6 +21,7 @@ use shared::{
 
 use super::connect;
 use crate::{
+    delivery::Smtp,
     output::{Exit, Failure, Format},
     scheduler,
     stripe::WebhookEndpoint,
@@ -227,9 +229,11 @@ async fn database_facts(report: &mut Report, db: &Db) -> store::Result<()> {
     let mut tx = db.plain().await?;
     let facts = health::facts(&mut tx).await?;
     let drift = reconcile::open(&mut tx).await?;
+    let told = deliveries::health(&mut tx).await?;
     tx.rollback().await?;
     rights(report, &facts);
     work(report, &facts);
+    alerts(report, &told);
     schedules(report, db, facts.live_workers).await;
     money(report, &facts);
     differences(report, &drift);
@@ -348,6 +352,41 @@ fn work(report: &mut Report, facts: &Facts) {
             "last_webhook",
             format!("{secs} s ago"),
             "where that is too long: `quittance events backfill --dry-run` finds what never came",
+        ),
+    }
+}
+
+/// Whether alerts reach whoever is to be told of them.
+fn alerts(report: &mut Report, told: &deliveries::Health) {
+    report.judge(
+        "alert_destinations",
+        told.failing == 0,
+        format!(
+            "{} webhooks and {} mailboxes, {} of them fail, {} are off; {} deliveries wait, {} were given up within a week",
+            told.webhooks, told.mailboxes, told.failing, told.disabled, told.waiting, told.failed_lately
+        ),
+        "nothing arrives there: `quittance alert destination list`, then `alert destination test ID`; `alert deliveries --state failed` \
+         says why",
+    );
+    // Judged by this environment, which should be the workers'.
+    let name = "alert_mail";
+    match Smtp::from_env() {
+        Ok(Some(smtp)) => report.ok(name, format!("{}:{} as {}", smtp.host, smtp.port, smtp.from)),
+        Ok(None) if told.mailboxes == 0 => {
+            report.note(name, "no mail server is set, and no mailbox is to be told")
+        }
+        Ok(None) => report.fail(
+            name,
+            format!(
+                "{} mailboxes are to be told, and no mail server is set",
+                told.mailboxes
+            ),
+            "give the workers SMTP_HOST and SMTP_FROM: until then these alerts wait",
+        ),
+        Err(error) => report.fail(
+            name,
+            error.to_string(),
+            "set it in the environment of the workers",
         ),
     }
 }

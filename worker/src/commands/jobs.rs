@@ -63,7 +63,7 @@ struct List {
     /// Only of this kind, such as collect_invoice.
     #[arg(long)]
     kind: Option<String>,
-    /// Only in this queue: events, invoices, charges or maintenance.
+    /// Only in this queue: events, invoices, charges, maintenance or alerts.
     #[arg(long)]
     queue: Option<Queue>,
     #[command(flatten)]

@@ -60,7 +60,7 @@ struct Which {
     /// All of this kind, such as collect_invoice.
     #[arg(long)]
     kind: Option<String>,
-    /// All in this queue: events, invoices, charges or maintenance.
+    /// All in this queue: events, invoices, charges, maintenance or alerts.
     #[arg(long)]
     queue: Option<Queue>,
     /// All of this firm.

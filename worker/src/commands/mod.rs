@@ -26,6 +26,7 @@ pub mod time;
 pub mod user;
 pub mod worker;
 
+mod alert_destination;
 mod client_show;
 mod connect;
 mod dispute_text;

@@ -26,7 +26,7 @@ enum Command {
     /// What waits and runs in each queue, who works on it, and whether it is paused.
     #[command(after_help = "Examples:\n  quittance queue status\n  quittance queue status charges --json")]
     Status {
-        /// Only this one: events, invoices, charges or maintenance.
+        /// Only this one: events, invoices, charges, maintenance or alerts.
         name: Option<Queue>,
     },
     /// Let no further job of a queue begin, on any worker, from now on until it is resumed. To stop money, and money alone, use
@@ -42,7 +42,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Change {
-    /// events, invoices, charges or maintenance.
+    /// events, invoices, charges, maintenance or alerts.
     name: Queue,
     #[command(flatten)]
     reason: Reason,

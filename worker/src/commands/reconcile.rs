@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     context::Context,
+    delivery::Deliverer,
     metrics::Metrics,
     output::{Exit, Failure, Format, table},
     queue::JobError,
@@ -169,6 +170,7 @@ fn context(db: Db, stripe: stripe::Client) -> Result<Context, Failure> {
     Ok(Context {
         db,
         stripe: Arc::new(stripe),
+        delivery: Arc::new(Deliverer::silent()),
         metrics: Arc::new(metrics),
         worker_id: "command".into(),
     })

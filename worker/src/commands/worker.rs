@@ -20,6 +20,7 @@ use super::connect;
 use crate::{
     admin_http::{self, Probes},
     context::Context,
+    delivery::{self, Deliverer},
     jobs,
     metrics::Metrics,
     output::{Exit, Failure, Format},
@@ -59,6 +60,13 @@ Environment (each secret also as NAME_FILE):
   WORKER_ADMIN_ADDR         probes and metrics [0.0.0.0:9081]
   JOB_LEASE_SECS            silence after which another worker takes over a job with Stripe [15]
   SHUTDOWN_GRACE_SECS       drain time after SIGTERM [25]
+  SMTP_HOST, SMTP_FROM      mail server and sender of alerts by mail [none: no mail]
+  SMTP_TLS                  starttls, tls, or none to this machine [starttls]
+  SMTP_PORT                 [587, with tls 465, with none 25]
+  SMTP_USER, SMTP_PASSWORD  login at the mail server [none]
+  PORTAL_URL                where people reach the portal, for links in alerts [none]
+  ALERT_DELIVERIES_PER_HOUR  new alerts told to one destination; more wait [60]
+  ALERT_PRIVATE_NETWORKS    where webhooks of alerts may go beside the internet, 10.20.0.0/16,… [none]
   OTEL_EXPORTER_OTLP_ENDPOINT  collector that takes spans, http://host:4318 [none]
   LOG_FORMAT                text or json [text]
   RUST_LOG                  log filter [info]";
@@ -85,6 +93,7 @@ struct Environment {
     lease: Duration,
     grace: Duration,
     admin: SocketAddr,
+    delivery: Deliverer,
 }
 
 impl Environment {
@@ -93,11 +102,13 @@ impl Environment {
         let redis_url = config::redis_url()?;
         let redis = lane::connect(redis_url.expose_secret()).map_err(ConfigError::Redis)?;
         let stripe = StripeConfig::from_env()?;
+        let mode = stripe.mode()?;
         Ok(Self {
             database_url,
             redis_url,
             redis,
-            mode: stripe.mode()?,
+            mode,
+            delivery: Deliverer::new(delivery::Settings::from_env(mode)?)?,
             rates: stripe.rates_from_env()?,
             stripe,
             lease: config::seconds("JOB_LEASE_SECS", 15, 5..=300)?,
@@ -150,6 +161,7 @@ pub async fn run(args: Args, format: Format) -> Result<Exit, Failure> {
     let cx = Context {
         db: db.clone(),
         stripe: Arc::new(client),
+        delivery: Arc::new(environment.delivery),
         metrics: metrics.clone(),
         worker_id: Arc::from(identity.id.as_str()),
     };

@@ -3,6 +3,7 @@ pub mod attach_card;
 pub mod backfill_events;
 pub mod cancel_payment_intent;
 pub mod collect_invoice;
+pub mod deliver_alert;
 pub mod expire_break_glass;
 pub mod expire_credit;
 pub mod generate_package_invoices;
@@ -35,6 +36,7 @@ pub fn register(registry: Registry) -> Registry {
         .transactional::<review_cycle::ReviewCycle>()
         .external::<refund_payment::RefundPayment>()
         .external::<platform_request::PlatformRequest>()
+        .external::<deliver_alert::DeliverAlert>()
         .transactional::<refresh_subscription::RefreshSubscription>()
         .external::<expire_credit::ExpireCredit>()
         .external::<backfill_events::BackfillEvents>()

@@ -2,7 +2,7 @@
 use super::{
     answer::{Answer, Link},
     charge::evidence,
-    facts::{AlertFacts, AuditFacts, EventFacts, JobFacts},
+    facts::{AlertFacts, AuditFacts, DeliveryFacts, EventFacts, JobFacts},
     invoice::of,
     text::time,
 };
@@ -125,6 +125,7 @@ pub fn alert(facts: &AlertFacts) -> Answer {
         Link::new("read by", read),
         Link::new("cause", format!("raised last by {kind}")).id(id),
     ]);
+    answer = answer.chain(facts.deliveries.iter().map(delivery));
     if facts.resolved.is_some() {
         return answer
             .remedy("nothing: it is over")
@@ -137,6 +138,22 @@ pub fn alert(facts: &AlertFacts) -> Answer {
     answer
         .remedy(format!("quittance alert resolve {}", facts.id))
         .evidence([format!("{kind} {id}")])
+}
+
+/// Who was told, or why not.
+fn delivery(facts: &DeliveryFacts) -> Link {
+    let (kind, target) = &facts.to;
+    // The rest of a URL is between whoever named it and its receiver.
+    let place = target.split_once("://").map_or(target.as_str(), |(_, rest)| rest);
+    let place = place.split(['/', '?', '#']).next().unwrap_or_default();
+    let mut text = format!("{} to {kind} {place}: {}", facts.edge, facts.state);
+    if facts.attempts > 1 {
+        text.push_str(&format!(", sent {} times", facts.attempts));
+    }
+    if let Some(error) = &facts.error {
+        text.push_str(&format!("; {error}"));
+    }
+    Link::new("told", text).id(&facts.id).at(facts.at)
 }
 
 fn effects_in_words(effects: &[AuditFacts]) -> String {

@@ -457,6 +457,27 @@ pub struct AlertFacts {
     pub cause: (String, String),
     /// About which invoice.
     pub invoice: Option<String>,
+    /// Who was told of it, the latest first.
+    pub deliveries: Vec<DeliveryFacts>,
+}
+
+/// A destination that was told of an alert, or was to be.
+#[derive(Clone, Debug)]
+pub struct DeliveryFacts {
+    /// Its id.
+    pub id: String,
+    /// `webhook` or `email`, and where.
+    pub to: (String, String),
+    /// `opened`, `reopened` or `worsened`.
+    pub edge: String,
+    /// `waiting`, `delivered`, `failed` or `dropped`.
+    pub state: String,
+    /// How often it was sent.
+    pub attempts: i32,
+    /// What went wrong last.
+    pub error: Option<String>,
+    /// When it was called for.
+    pub at: DateTime<Utc>,
 }
 
 /// Credit given to a client.

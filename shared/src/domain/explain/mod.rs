@@ -23,8 +23,8 @@ pub use charge::{next, standing, why_not_charge};
 pub use events::{alert, event, job};
 pub use facts::{
     AlertFacts, AttemptFacts, AuditFacts, BilledPeriod, BillingFacts, CardFacts, ClientFacts, CycleFacts,
-    DecisionFacts, DisputeFacts, EventFacts, InvoiceFacts, JobFacts, JournalFacts, LineFacts, LotFacts,
-    Movement, Origin, Pause, PaymentFacts, RefundFacts, TimeFacts, UserFacts, WaitingTime,
+    DecisionFacts, DeliveryFacts, DisputeFacts, EventFacts, InvoiceFacts, JobFacts, JournalFacts, LineFacts,
+    LotFacts, Movement, Origin, Pause, PaymentFacts, RefundFacts, TimeFacts, UserFacts, WaitingTime,
 };
 pub use invoice::{attempt, dispute, intent, invoice, payment, refund};
 pub use money::{credit_lot, journal};

@@ -458,6 +458,15 @@ fn p10_explain_tells_of_clients_records_time_and_credit() {
         resolved: None,
         cause: ("event".into(), "evt_1".into()),
         invoice: Some("PKG-0001-000042".into()),
+        deliveries: vec![DeliveryFacts {
+            id: "00000000-0000-7000-8000-0000000000e1".into(),
+            to: ("webhook".into(), "https://hooks.example.com/a-secret-path".into()),
+            edge: "opened".into(),
+            state: "failed".into(),
+            attempts: 20,
+            error: Some("the receiver answers 500".into()),
+            at: day(0),
+        }],
     };
     insta::assert_snapshot!("explain_alert", both(&alert(&raised)));
     let posted = JournalFacts {

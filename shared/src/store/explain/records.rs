@@ -4,10 +4,16 @@ use uuid::Uuid;
 
 use super::audit;
 use crate::{
-    domain::explain::{AlertFacts, AuditFacts, EventFacts, JobFacts},
+    domain::explain::{AlertFacts, AuditFacts, DeliveryFacts, EventFacts, JobFacts},
     ids::{AlertId, FirmId, JobId},
-    store::error::Result,
+    store::{
+        delivery::deliveries::{self, Filter},
+        error::Result,
+    },
 };
+
+/// Destinations are few, and an alert gets worse twice at most.
+const MOST_TOLD: i64 = 100;
 
 /// A thing that an id may mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,9 +118,15 @@ pub async fn alert(conn: &mut PgConnection, firm: Option<FirmId>, id: AlertId) -
         firm.map(|f| f.0),
         id.0
     )
-    .fetch_optional(conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    Ok(row.map(|r| AlertFacts {
+    let Some(r) = row else { return Ok(None) };
+    let of_it = Filter {
+        alert: Some(id),
+        ..Filter::default()
+    };
+    let told = deliveries::list(conn, firm, &of_it, MOST_TOLD).await?;
+    Ok(Some(AlertFacts {
         id: id.to_string(),
         kind: r.alert_type,
         severity: r.severity,
@@ -126,5 +138,17 @@ pub async fn alert(conn: &mut PgConnection, firm: Option<FirmId>, id: AlertId) -
         resolved: r.resolved_by.zip(r.resolved_at),
         cause: (r.cause_kind, r.cause_id),
         invoice: r.invoice,
+        deliveries: told
+            .into_iter()
+            .map(|row| DeliveryFacts {
+                id: row.id.to_string(),
+                to: (row.kind, row.target),
+                edge: row.edge,
+                state: row.state,
+                attempts: row.attempts,
+                error: row.last_error,
+                at: row.created_at,
+            })
+            .collect(),
     }))
 }

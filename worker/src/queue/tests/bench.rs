@@ -31,6 +31,7 @@ use tokio::{
 
 use crate::{
     context::Context,
+    delivery::Deliverer,
     metrics::Metrics,
     queue::{
         heartbeat::Identity,
@@ -290,6 +291,7 @@ fn context(db: Db, worker_id: Arc<str>) -> Context {
     Context {
         db,
         stripe: Arc::new(Client::new(&config, limiter, Arc::new(())).unwrap()),
+        delivery: Arc::new(Deliverer::silent()),
         metrics: Arc::new(Metrics::new().unwrap()),
         worker_id,
     }
