@@ -91,6 +91,7 @@ fn visits(things: &Things) -> [(&'static str, Vec<Visit>); 6] {
                 visit("/api/billing/upgrade/"),
                 visit("/api/billing/payment-history/"),
                 visit("/api/billing/settings/"),
+                visit("/account"),
             ],
         ),
         ("sam", vec![visit("/billing/time").also("staff")]),

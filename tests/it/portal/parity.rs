@@ -243,6 +243,9 @@ async fn r060_a_card_is_named_by_the_api_and_attached_by_a_worker() {
     let who = "select distinct actor_kind || ' ' || actor_id || ' ' || cause_kind from audit_events where action = 'payment_method.attached'
                 and cause_kind = 'job'";
     assert_eq!(world.texts(who).await, ["user admin-acme job"]);
+    // The simulator knows any card that it is asked for, unless it is told otherwise.
+    let nobodys = json!({ "method": "GET", "path": "/v1/payment_methods/pm_nobodys", "kind": "404", "times": 1_000_000 });
+    world.sim.fault(nobodys).await.unwrap();
     for (card, why) in [("pm_yak", "other_customer"), ("pm_nobodys", "unknown_card")] {
         let asked = admin.post(path, &json!({ "payment_method": card })).await;
         assert_eq!(asked.status, 202, "{}", asked.text);

@@ -506,6 +506,12 @@ pub const REASONS: &[Reason] = &[
         "it has not failed, and runs by itself when it is due",
         WAIT,
     ),
+    // Attaching a card.
+    reason(
+        "unknown_card",
+        "Stripe knows no card by the id that was given",
+        &["look at the customer in Stripe's dashboard", NEW_CARD],
+    ),
     // What a firm itself pays: why Stripe is not asked for a change, and what ends before it is renewed.
     reason(
         "customer_exists",

@@ -65,12 +65,11 @@ pub enum Observed {
 fn rank(status: &str) -> u8 {
     match status {
         "draft" => 0,
-        "open" => 1,
         // May still be paid, or made void.
         "uncollectible" => 2,
         "void" => 3,
         "paid" => 4,
-        // Stripe's next word: as good as an open one.
+        // "open"; and Stripe's next word is as good.
         _ => 1,
     }
 }
@@ -167,14 +166,38 @@ mod tests {
         let (open, paid) = (seen(5, "open", 2900), seen(2, "paid", 0));
         assert_eq!(paid.observe(Some(&open)), Observed::Changed);
         assert_eq!(open.observe(Some(&paid)), Observed::Stale);
-        assert_eq!(
-            seen(9, "open", 2900).observe(Some(&seen(1, "uncollectible", 2900))),
-            Observed::Stale
-        );
-        assert_eq!(
-            seen(1, "paid", 0).observe(Some(&seen(9, "uncollectible", 2900))),
-            Observed::Changed
-        );
+        let way = ["draft", "open", "uncollectible", "void", "paid"];
+        for (n, behind) in way.iter().enumerate() {
+            for ahead in &way[n + 1..] {
+                let (early, late) = (seen(1, ahead, 2900), seen(9, behind, 2900));
+                assert_eq!(
+                    early.observe(Some(&late)),
+                    Observed::Changed,
+                    "{behind} to {ahead}"
+                );
+                assert_eq!(late.observe(Some(&early)), Observed::Stale, "{ahead} to {behind}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_invoice_that_is_read_again_and_has_not_changed_is_the_same() {
+        let (then, now) = (seen(1, "open", 2900), seen(9, "open", 2900));
+        assert_eq!(now.observe(Some(&then)), Observed::Same);
+        assert_eq!(then.observe(Some(&now)), Observed::Same);
+    }
+
+    #[test]
+    fn nobody_waits_for_the_money_of_an_invoice_that_is_paid_or_void() {
+        for (status, settled) in [
+            ("draft", false),
+            ("open", false),
+            ("uncollectible", false),
+            ("void", true),
+            ("paid", true),
+        ] {
+            assert_eq!(seen(1, status, 0).is_settled(), settled, "{status}");
+        }
     }
 
     #[test]
@@ -182,6 +205,7 @@ mod tests {
         assert!(seen(1, "open", 2900).has_failed(Told::Failed));
         assert!(!seen(1, "open", 2900).has_failed(Told::Nothing));
         assert!(!seen(1, "paid", 0).has_failed(Told::Failed));
+        assert!(!seen(1, "open", 0).has_failed(Told::Failed));
         let untried = InvoiceSeen {
             attempt_count: 0,
             ..seen(1, "open", 2900)

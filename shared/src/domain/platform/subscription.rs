@@ -144,6 +144,23 @@ mod tests {
     }
 
     #[test]
+    fn r201_a_subscription_renews_itself_until_it_is_told_not_to_or_has_ended() {
+        for (status, cancel_at_period_end, renews) in [
+            ("active", false, true),
+            ("past_due", false, true),
+            ("active", true, false),
+            ("canceled", false, false),
+            ("canceled", true, false),
+        ] {
+            let seen = SubscriptionSeen {
+                cancel_at_period_end,
+                ..seen(1, status, "price_pro")
+            };
+            assert_eq!(seen.renews(), renews, "{status}, {cancel_at_period_end}");
+        }
+    }
+
+    #[test]
     fn s17_a_later_sighting_changes_status_and_tier_and_an_older_one_nothing() {
         let past_due = seen(1, "past_due", "price_pro");
         let healed = seen(2, "active", "price_enterprise");

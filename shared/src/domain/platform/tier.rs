@@ -42,3 +42,28 @@ impl Tier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r200_a_tier_has_a_limit_of_its_own_for_everything_that_is_counted() {
+        let tier = Tier {
+            tier: "PRO".into(),
+            name: "Pro".into(),
+            monthly_cost_minor: 2_900,
+            currency: "usd".into(),
+            stripe_price_id: None,
+            max_employees: Some(50),
+            max_agents: Some(7),
+            max_storage_gb: None,
+            retention_days: 90,
+            features: Value::Null,
+            display_order: 2,
+        };
+        assert_eq!(tier.limit(Metric::Employees), Some(50));
+        assert_eq!(tier.limit(Metric::Agents), Some(7));
+        assert_eq!(tier.limit(Metric::StorageGb), None);
+    }
+}

@@ -51,6 +51,7 @@ mod tests {
     fn r206_usage_is_high_from_eighty_percent_on_and_never_without_a_limit() {
         for (used, limit, percent, high) in [
             (0, Some(5), Some(0), false),
+            (3, Some(0), None, false),
             (39, Some(50), Some(78), false),
             (40, Some(50), Some(80), true),
             (51, Some(50), Some(102), true),
