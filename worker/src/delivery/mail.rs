@@ -51,7 +51,7 @@ impl Mailer {
         };
         let tls = match smtp.tls {
             Tls::Starttls => LettreTls::Required(tls()?),
-            Tls::Tls => LettreTls::Wrapper(tls()?),
+            Tls::FromTheStart => LettreTls::Wrapper(tls()?),
             Tls::None => LettreTls::None,
         };
         // Dangerous is what it calls a builder that is told everything; TLS is what was asked for.

@@ -46,7 +46,7 @@ pub enum Tls {
     /// From a word in the clear on, which is refused where the server does not offer it.
     Starttls,
     /// From the first byte on.
-    Tls,
+    FromTheStart,
     /// They can: to this machine only.
     None,
 }
@@ -57,7 +57,7 @@ impl std::str::FromStr for Tls {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "starttls" => Ok(Self::Starttls),
-            "tls" => Ok(Self::Tls),
+            "tls" => Ok(Self::FromTheStart),
             "none" => Ok(Self::None),
             _ => Err("give starttls, tls, or none (to this machine only)"),
         }
@@ -115,7 +115,7 @@ impl Smtp {
         let tls = config::parsed("SMTP_TLS", Tls::Starttls)?;
         let usual = match tls {
             Tls::Starttls => 587,
-            Tls::Tls => 465,
+            Tls::FromTheStart => 465,
             Tls::None => 25,
         };
         let port = config::number("SMTP_PORT", usual, 1..=65_535)?;
