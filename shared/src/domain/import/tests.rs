@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     currency::Currency,
+    domain::period::Cadence,
     ids::{ClientId, EngagementId, FirmId},
 };
 
@@ -339,5 +340,110 @@ fn hours_alone_may_have_a_schedule_and_a_fee_has_its_own() {
     assert_eq!(
         fault_of("/engagements/0/hourly_schedule", json!("monthly")),
         "$.engagements[0].hourly_schedule: does not go with pricing_mode mixed"
+    );
+}
+
+/// What became of one value of the sound document, which is still sound with it.
+fn read_with(pointer: &str, value: Value) -> Document {
+    let (document, faults) = parse(&with(pointer, value).to_string());
+    assert_eq!(faults, []);
+    document
+}
+
+#[test]
+fn a30_what_a_line_is_for_is_a_code_and_kept_as_it_was_written() {
+    let path = "/invoices/0/lines/0/description_code";
+    let longest = "x".repeat(64);
+    for code in ["retainer", "Q1-2026_a.b:c", &longest] {
+        let document = read_with(path, json!(code));
+        assert_eq!(document.invoices[0].lines[0].description_code, code);
+    }
+    for story in ["for Ada's divorce", "größe", &"x".repeat(65)] {
+        let fault = fault_of(path, json!(story));
+        let told = "$.invoices[0].lines[0].description_code: must be a code such as 'retainer'";
+        assert!(fault.starts_with(told), "{fault}");
+    }
+}
+
+#[test]
+fn an_invoice_may_be_due_on_its_own_day_and_not_before() {
+    read_with("/invoices/0/due_date", json!("2026-01-01"));
+    assert_eq!(
+        fault_of("/invoices/0/due_date", json!("2025-12-31")),
+        "$.invoices[0].due_date: 2025-12-31 must not be before issue_date 2026-01-01"
+    );
+}
+
+#[test]
+fn lines_may_add_up_to_the_least_and_to_the_most_that_stripe_charges() {
+    let lines = |amounts: &[&str]| {
+        let line = |amount: &&str| json!({"kind": "package_fee", "amount": amount});
+        Value::Array(amounts.iter().map(line).collect())
+    };
+    for (amounts, minor) in [
+        (&["0.50"][..], 50),
+        (&["9999999999.99"], 999_999_999_999),
+        (&["9999999999.98", "0.01"], 999_999_999_999),
+    ] {
+        let document = read_with("/invoices/0/lines", lines(amounts));
+        assert_eq!(document.invoices[0].total.minor(), minor);
+    }
+    for amounts in [
+        &["9999999999.99", "0.01"][..],
+        &["9999999999.99", "9999999999.99"],
+    ] {
+        let fault = fault_of("/invoices/0/lines", lines(amounts));
+        assert!(fault.ends_with("more than Stripe takes in one charge"), "{fault}");
+    }
+}
+
+#[test]
+fn days_until_an_invoice_is_due_are_read_as_they_are_written() {
+    for days in [0, 1, 14, 365] {
+        let document = read_with("/firms/0/payment_terms_days", json!(days));
+        assert_eq!(document.firms[0].payment_terms_days, Some(days));
+    }
+    assert_eq!(
+        read_with("/firms/0/name", json!("Acme")).firms[0].payment_terms_days,
+        None
+    );
+    for odd in [json!(-1), json!(366), json!("14")] {
+        let fault = fault_of("/firms/0/payment_terms_days", odd);
+        let told = "$.firms[0].payment_terms_days: must be a whole number of days from 0 to 365";
+        assert_eq!(fault, told);
+    }
+}
+
+#[test]
+fn terms_say_how_often_they_are_invoiced() {
+    let (document, _) = parse(&sound().to_string());
+    assert_eq!(document.engagements[0].cadence(), Some(Cadence::Monthly));
+    let mut by_the_hour = with("/engagements/0/pricing_mode", json!("hourly"));
+    let terms = by_the_hour.pointer_mut("/engagements/0").unwrap();
+    terms["package_fee"] = Value::Null;
+    terms["package_fee_schedule"] = Value::Null;
+    for (schedule, cadence) in [
+        (json!("quarterly"), Some(Cadence::Quarterly)),
+        (Value::Null, None),
+    ] {
+        by_the_hour["engagements"][0]["hourly_schedule"] = schedule;
+        let (document, faults) = parse(&by_the_hour.to_string());
+        assert_eq!(faults, []);
+        assert_eq!(document.engagements[0].cadence(), cadence);
+    }
+}
+
+#[test]
+fn a_card_belongs_to_one_client() {
+    let mut document = sound();
+    document["clients"].as_array_mut().unwrap().push(
+        json!({"external_id": "initech", "firm": "acme", "name": "Initech", "stripe_customer_id": "cus_2",
+            "payment_methods": [{"stripe_payment_method_id": "pm_1"}]}),
+    );
+    let faults = faults_of(&document, &Known::default());
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    assert!(
+        faults[0].starts_with("$.clients[1].payment_methods[0].stripe_payment_method_id: "),
+        "{faults:#?}"
     );
 }
