@@ -447,3 +447,115 @@ fn a_card_belongs_to_one_client() {
         "{faults:#?}"
     );
 }
+
+#[test]
+fn names_are_of_one_line_without_blanks_around_and_of_two_hundred_characters_at_most() {
+    let longest = "ü".repeat(200);
+    assert_eq!(
+        read_with("/clients/0/name", json!(longest)).clients[0].name,
+        longest
+    );
+    assert_eq!(
+        fault_of("/clients/0/name", json!("ü".repeat(201))),
+        "$.clients[0].name: is longer than 200 characters"
+    );
+    for odd in [" Globex", "Globex ", "Glo\nbex"] {
+        assert_eq!(
+            fault_of("/clients/0/name", json!(odd)),
+            "$.clients[0].name: must not have blanks around it or control characters in it"
+        );
+    }
+}
+
+#[test]
+fn a_day_is_written_in_ten_characters() {
+    for odd in ["2026-1-05", "2026-01-5", "2026-02-30", "26-01-05", "+2026-01-05"] {
+        assert_eq!(
+            fault_of("/time_entries/0/worked_on", json!(odd)),
+            format!("$.time_entries[0].worked_on: '{odd}' is no date: write it as 2026-01-31")
+        );
+    }
+}
+
+/// What Stripe's ids of the document belong to in the database: to the very client, or to another one.
+#[test]
+fn p8_a_customer_and_a_card_that_are_known_belong_to_the_client_that_names_them() {
+    let firm = FirmId::new();
+    let globex = KnownClient {
+        firm,
+        firm_external_id: Some("acme".into()),
+        id: ClientId::new(),
+        external_id: Some("globex".into()),
+        has_customer: true,
+    };
+    let by_its_id = KnownClient {
+        firm_external_id: None,
+        ..globex.clone()
+    };
+    let of_another_firm = KnownClient {
+        firm: FirmId::new(),
+        firm_external_id: Some("other".into()),
+        ..globex.clone()
+    };
+    let another = KnownClient {
+        external_id: Some("initech".into()),
+        ..globex.clone()
+    };
+    for (owner, firm_is_known, theirs) in [
+        (&globex, false, true),
+        (&globex, true, true),
+        (&by_its_id, true, true),
+        (&by_its_id, false, false),
+        (&of_another_firm, true, false),
+        (&of_another_firm, false, false),
+        (&another, true, false),
+    ] {
+        let mut known = Known::default();
+        if firm_is_known {
+            known.firms.insert("acme".into(), firm);
+        }
+        known.customers.insert("cus_1".into(), owner.clone());
+        let method = KnownMethod {
+            client: owner.clone(),
+            usable: true,
+        };
+        known.methods.insert("pm_1".into(), method);
+        let wanted: &[&str] = match theirs {
+            true => &[],
+            false => &[
+                "$.clients[0].stripe_customer_id: belongs to another client",
+                "$.clients[0].payment_methods[0].stripe_payment_method_id: belongs to another client",
+            ],
+        };
+        assert_eq!(faults_of(&sound(), &known), wanted, "{owner:?}, {firm_is_known}");
+    }
+}
+
+/// R062: a card that is stored already need not be listed again; one that cannot be charged is no card to pay with.
+#[test]
+fn a_stored_card_pays_automatically_while_it_can_be_charged() {
+    let globex = KnownClient {
+        firm: FirmId::new(),
+        firm_external_id: Some("acme".into()),
+        id: ClientId::new(),
+        external_id: Some("globex".into()),
+        has_customer: true,
+    };
+    let document = with("/clients/0/payment_methods", json!([]));
+    let faults = |usable: bool| {
+        let method = KnownMethod {
+            client: globex.clone(),
+            usable,
+        };
+        let mut known = Known::default();
+        known.methods.insert("pm_1".into(), method);
+        faults_of(&document, &known)
+    };
+    assert_eq!(faults(true), [""; 0]);
+    let worn_out = faults(false);
+    assert_eq!(worn_out.len(), 1, "{worn_out:#?}");
+    assert!(
+        worn_out[0].ends_with("'pm_1' cannot be charged any more: give another one"),
+        "{worn_out:#?}"
+    );
+}
