@@ -43,9 +43,12 @@ fn configured() -> BTreeMap<String, Row> {
     rows.collect()
 }
 
-/// Names of variables in the source: quoted, in capitals, with an underscore.
+/// Names of variables in the source: quoted, in capitals, with an underscore that is not the first of it.
 fn is_setting(name: &&str) -> bool {
-    name.len() > 3 && name.contains('_') && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+    name.len() > 3
+        && name.contains('_')
+        && !name.starts_with('_')
+        && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
 }
 
 /// What libraries read under names of their own (`RUST_LOG`, `OTEL_…`) has a row too.
