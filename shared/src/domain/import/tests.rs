@@ -559,3 +559,53 @@ fn a_stored_card_pays_automatically_while_it_can_be_charged() {
         "{worn_out:#?}"
     );
 }
+
+/// One client has several names: what documents call it, and its id.
+#[test]
+fn an_invoice_and_its_engagement_mean_one_client_by_whatever_name() {
+    let firm = FirmId::new();
+    let named = |external_id: &str| KnownClient {
+        firm,
+        firm_external_id: Some("acme".into()),
+        id: ClientId::new(),
+        external_id: Some(external_id.into()),
+        has_customer: true,
+    };
+    let (globex, initech) = (named("globex"), named("initech"));
+    let by_id = globex.id.to_string();
+    let mut document = with("/invoices/0/client", json!(by_id));
+    document["clients"] = json!([]);
+    for (meant, theirs) in [(&globex, true), (&initech, false)] {
+        let mut known = Known::default();
+        known.clients.insert("globex".into(), globex.clone());
+        known.clients.insert(by_id.clone(), meant.clone());
+        let wanted =
+            format!("$.invoices[0].engagement: 'globex-retainer' is not an engagement of client '{by_id}'");
+        let wanted = if theirs { vec![] } else { vec![wanted] };
+        assert_eq!(faults_of(&document, &known), wanted);
+    }
+
+    // The engagement is in the database, and its client is in the document beside another one.
+    let mut document = sound();
+    document["clients"].as_array_mut().unwrap().insert(
+        0,
+        json!({"external_id": "initech", "firm": "acme", "name": "Initech", "stripe_customer_id": "cus_2"}),
+    );
+    document["engagements"] = json!([]);
+    document["time_entries"] = json!([]);
+    for (owner, theirs) in [(&globex, true), (&initech, false)] {
+        let mut known = Known::default();
+        let engagement = KnownEngagement {
+            id: EngagementId::new(),
+            client: owner.clone(),
+            currency: Currency::parse("usd").unwrap(),
+            has_hourly_rate: true,
+        };
+        known.engagements.insert("globex-retainer".into(), engagement);
+        let wanted: &[&str] = match theirs {
+            true => &[],
+            false => &["$.invoices[0].engagement: 'globex-retainer' is not an engagement of client 'globex'"],
+        };
+        assert_eq!(faults_of(&document, &known), wanted);
+    }
+}
