@@ -169,12 +169,17 @@ impl Client {
         self.read(Operation::RetrieveSubscription, &request).await
     }
 
-    /// Reads all subscriptions of a customer, also those that are over.
+    /// Reads all subscriptions of a customer with their cards, also those that are over.
     ///
     /// # Errors
     /// See [`super::Error`].
     pub async fn subscriptions_of(&self, customer: &str) -> Call<Vec<Subscription>> {
-        self.pages(List::subscriptions_of(customer)).collect().await
+        let all = List::subscriptions_of(customer);
+        // Without, one that is found here would be written down as one without a card.
+        let all = WITH_CARD
+            .iter()
+            .fold(all, |list, path| list.expand(&format!("data.{path}")));
+        self.pages(all).collect().await
     }
 
     /// Reads an invoice with what it was paid with.
