@@ -39,6 +39,7 @@ mod state_text;
 mod supervised;
 
 pub use self::{
+    at_rest::Moment,
     balancer::Balancer,
     binaries::Binaries,
     cli::{Cli, CliOutput},
