@@ -367,6 +367,18 @@ fn p10_why_not_charge_answers_each_case_with_its_reason() {
 }
 
 #[test]
+fn p10_a_pause_is_ended_by_the_command_for_those_that_it_is_of() {
+    let flags = ["--all", "--firm-id", "--client-id"];
+    for (whom, flag) in ["all", "firm", "client"].into_iter().zip(flags) {
+        let mut facts = paused_firm();
+        facts.pauses[0].whom = whom;
+        let told = why_not_charge(&facts, day(2)).remedies.join(" ");
+        let named: Vec<&str> = flags.into_iter().filter(|flag| told.contains(flag)).collect();
+        assert_eq!(named, [flag], "{told}");
+    }
+}
+
+#[test]
 fn p10_next_says_when_with_which_card_or_why_not() {
     let cases = [
         ("waits", waits_for_day_3(), day(1)),
