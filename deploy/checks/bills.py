@@ -32,6 +32,7 @@ def bill(folder, name):
     unnamed = [c["name"] for c in bom["components"] if f"\n{c['name']} {c['version']}: " not in listed]
     if unnamed:
         sys.exit(f"{name}.licences.txt does not name {unnamed}")
+    assert any(c["name"] == "rust-std" for c in bom["components"]), f"{path.name}: Rust's standard library is linked, and not in it"
     # Of a package of the distribution the whole text goes along.
     for component in bom["components"]:
         for licence in component["licenses"]:
