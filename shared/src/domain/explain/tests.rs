@@ -379,6 +379,69 @@ fn p10_a_pause_is_ended_by_the_command_for_those_that_it_is_of() {
 }
 
 #[test]
+fn p10_since_when_is_what_the_row_says_that_made_it_so() {
+    let ended = |word: &str, action: &str| {
+        let mut facts = invoice();
+        facts.doc_state = word.into();
+        facts.audit.push(AuditFacts {
+            at: day(6),
+            ..audited(120, action, "ann")
+        });
+        facts
+    };
+    let mut unknown = outcome_unknown();
+    unknown.attempts[0].created_at = day(4);
+    let mut off = autopay_off();
+    off.audit[0].at = day(7);
+    let mut small = below_minimum();
+    small.decisions[0].first_at = day(5);
+    small.decisions.insert(0, decided("charge", "not_due"));
+    for (code, facts, since) in [
+        ("void", ended("void", "invoice.voided"), day(6)),
+        ("written_off", ended("written_off", "invoice.written_off"), day(6)),
+        ("unknown", unknown, day(4)),
+        ("autopay_disabled", off, day(7)),
+        ("amount_below_minimum", small, day(5)),
+    ] {
+        let answer = why_not_charge(&facts, day(20));
+        assert_eq!(answer.reason_code.as_deref(), Some(code));
+        assert_eq!(answer.since, Some(since), "{code}");
+    }
+}
+
+#[test]
+fn p10_only_a_retry_is_waited_for_as_one() {
+    let mut facts = waits_for_day_3();
+    if let Some(cycle) = &mut facts.cycle {
+        cycle.next_trigger = Trigger::MethodUpdated;
+    }
+    assert_eq!(
+        why_not_charge(&facts, day(1)).reason_code.as_deref(),
+        Some("not_due")
+    );
+}
+
+#[test]
+fn p10_a_job_is_told_of_while_it_is_the_one_that_charges_next() {
+    let with_job = |mut facts: InvoiceFacts, finished_at| {
+        facts.job = Some(JobFacts {
+            kind: "collect_invoice".into(),
+            finished_at,
+            ..generated()
+        });
+        facts
+    };
+    for (facts, told) in [
+        (with_job(waits_for_day_3(), None), true),
+        (with_job(waits_for_day_3(), Some(day(1))), false),
+        (with_job(waits_for_card(), None), false),
+    ] {
+        let chain = why_not_charge(&facts, day(1)).chain;
+        assert_eq!(chain.iter().any(|link| link.what == "job"), told, "{chain:?}");
+    }
+}
+
+#[test]
 fn p10_next_says_when_with_which_card_or_why_not() {
     let cases = [
         ("waits", waits_for_day_3(), day(1)),
