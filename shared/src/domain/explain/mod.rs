@@ -15,6 +15,8 @@ mod period_tests;
 mod periods;
 pub mod reasons;
 #[cfg(test)]
+mod record_tests;
+#[cfg(test)]
 mod tests;
 mod text;
 

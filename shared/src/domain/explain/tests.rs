@@ -23,12 +23,12 @@ use crate::{
     money::Money,
 };
 
-fn usd(minor: i64) -> Money {
+pub(super) fn usd(minor: i64) -> Money {
     Money::new(minor, Currency::USD)
 }
 
 /// The first charge was at three in the morning of the first of March.
-fn day(days: i64) -> DateTime<Utc> {
+pub(super) fn day(days: i64) -> DateTime<Utc> {
     let start: DateTime<Utc> = "2026-03-01T03:00:00Z".parse().unwrap();
     start + Duration::days(days)
 }
@@ -64,7 +64,7 @@ fn audited(id: i64, action: &str, actor: &str) -> AuditFacts {
 }
 
 /// An invoice whose first attempt is due on the first of March.
-fn invoice() -> InvoiceFacts {
+pub(super) fn invoice() -> InvoiceFacts {
     InvoiceFacts {
         label: "PKG-0001-000042".into(),
         client: "globex".into(),
@@ -137,7 +137,7 @@ fn invoice() -> InvoiceFacts {
     }
 }
 
-fn generated() -> JobFacts {
+pub(super) fn generated() -> JobFacts {
     JobFacts {
         id: "00000000-0000-7000-8000-0000000000b0".into(),
         kind: "generate_package_invoices".into(),
@@ -210,7 +210,7 @@ fn waits_for_card() -> InvoiceFacts {
     facts
 }
 
-fn disputed() -> InvoiceFacts {
+pub(super) fn disputed() -> InvoiceFacts {
     let mut facts = standing_in(CycleState::Succeeded, None);
     facts.status = "disputed".into();
     facts.charge.open = usd(0);
@@ -240,7 +240,7 @@ fn disputed() -> InvoiceFacts {
     facts
 }
 
-fn paid() -> PaymentFacts {
+pub(super) fn paid() -> PaymentFacts {
     PaymentFacts {
         id: "00000000-0000-7000-8000-000000000070".into(),
         reference: "ch_0".into(),
@@ -306,6 +306,32 @@ fn above_limit() -> InvoiceFacts {
     };
     facts.decisions = vec![decided("charge", "amount_above_limit")];
     facts
+}
+
+/// An alert that nobody could be told of.
+pub(super) fn raised() -> AlertFacts {
+    AlertFacts {
+        id: "00000000-0000-7000-8000-0000000000e0".into(),
+        kind: "PAYMENT_FAILED".into(),
+        severity: "warning".into(),
+        title: "Payment declined".into(),
+        message: "The charge was declined (insufficient_funds).".into(),
+        occurrences: 3,
+        seen: (day(0), day(7)),
+        read_by: None,
+        resolved: None,
+        cause: ("event".into(), "evt_1".into()),
+        invoice: Some("PKG-0001-000042".into()),
+        deliveries: vec![DeliveryFacts {
+            id: "00000000-0000-7000-8000-0000000000e1".into(),
+            to: ("webhook".into(), "https://hooks.example.com/a-secret-path".into()),
+            edge: "opened".into(),
+            state: "failed".into(),
+            attempts: 20,
+            error: Some("the receiver answers 500".into()),
+            at: day(0),
+        }],
+    }
 }
 
 pub(super) fn both(answer: &Answer) -> String {
@@ -521,29 +547,7 @@ fn p10_explain_tells_of_clients_records_time_and_credit() {
         ..generated()
     };
     insta::assert_snapshot!("explain_job", both(&job(&discarded, &[])));
-    let raised = AlertFacts {
-        id: "00000000-0000-7000-8000-0000000000e0".into(),
-        kind: "PAYMENT_FAILED".into(),
-        severity: "warning".into(),
-        title: "Payment declined".into(),
-        message: "The charge was declined (insufficient_funds).".into(),
-        occurrences: 3,
-        seen: (day(0), day(7)),
-        read_by: None,
-        resolved: None,
-        cause: ("event".into(), "evt_1".into()),
-        invoice: Some("PKG-0001-000042".into()),
-        deliveries: vec![DeliveryFacts {
-            id: "00000000-0000-7000-8000-0000000000e1".into(),
-            to: ("webhook".into(), "https://hooks.example.com/a-secret-path".into()),
-            edge: "opened".into(),
-            state: "failed".into(),
-            attempts: 20,
-            error: Some("the receiver answers 500".into()),
-            at: day(0),
-        }],
-    };
-    insta::assert_snapshot!("explain_alert", both(&alert(&raised)));
+    insta::assert_snapshot!("explain_alert", both(&alert(&raised())));
     let posted = JournalFacts {
         id: "00000000-0000-7000-8000-0000000000f0".into(),
         kind: "payment".into(),

@@ -1,0 +1,86 @@
+//! What answers about single records say and do not say: jobs, payments, disputes, and who was told of an alert.
+use super::{
+    tests::{day, disputed, generated, invoice, paid},
+    *,
+};
+
+#[test]
+fn p10_a_job_that_is_over_says_what_it_did_and_one_that_is_not_when_it_is_due() {
+    for (state, due) in [
+        ("completed", false),
+        ("canceled", false),
+        ("available", true),
+        ("discarded", true),
+    ] {
+        let asked = JobFacts {
+            state: state.into(),
+            ..generated()
+        };
+        let verdict = job(&asked, &[]).verdict;
+        assert!(verdict.starts_with(state), "{verdict}");
+        assert_eq!(verdict.contains(", due "), due, "{verdict}");
+    }
+}
+
+#[test]
+fn p10_a_payment_without_an_attempt_says_by_whom_it_came() {
+    for (method, why) in [
+        ("external", "it was paid from elsewhere"),
+        ("stripe", "the client paid, or somebody at Stripe's dashboard"),
+    ] {
+        let came = PaymentFacts {
+            method: method.into(),
+            ..paid()
+        };
+        let verdict = payment(&invoice(), &came).verdict;
+        assert!(verdict.ends_with(why), "{verdict}");
+    }
+}
+
+#[test]
+fn p10_only_a_lost_dispute_that_nobody_has_decided_waits_for_a_person() {
+    let lost = Some(("lost".to_owned(), day(30)));
+    let won = Some(("won".to_owned(), day(30)));
+    let decided = Some("written off by ann".to_owned());
+    let facts = disputed();
+    for (ended, resolution, code, since) in [
+        (None, None, Some("open_dispute"), day(5)),
+        (lost.clone(), None, Some("dispute_lost_needs_choice"), day(30)),
+        (lost, decided.clone(), None, day(30)),
+        (won.clone(), None, None, day(30)),
+        (won, decided, None, day(30)),
+    ] {
+        let asked = DisputeFacts {
+            ended,
+            resolution,
+            ..facts.disputes[0].clone()
+        };
+        let answer = dispute(&facts, &asked);
+        assert_eq!(
+            (answer.reason_code.as_deref(), answer.since),
+            (code, Some(since)),
+            "{asked:?}"
+        );
+    }
+}
+
+#[test]
+fn p10_how_often_something_was_sent_is_told_where_once_was_not_enough() {
+    let told = |attempts| {
+        let facts = AlertFacts {
+            deliveries: vec![DeliveryFacts {
+                attempts,
+                ..tests::raised().deliveries[0].clone()
+            }],
+            ..tests::raised()
+        };
+        let chain = alert(&facts).chain;
+        chain
+            .into_iter()
+            .find(|link| link.what == "told")
+            .map(|link| link.text)
+            .unwrap_or_default()
+    };
+    assert!(told(2).contains(", sent 2 times"), "{}", told(2));
+    assert!(!told(1).contains("sent"), "{}", told(1));
+}
