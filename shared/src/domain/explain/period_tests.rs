@@ -319,6 +319,59 @@ fn p10_a_period_is_asked_for_by_month_or_by_a_day_in_it() {
     }
 }
 
+#[test]
+fn p10_what_an_engagement_bills_is_said_before_what_waits_and_that_before_what_is_billed() {
+    let mut terms = retainer();
+    terms.lineage_billed = vec![(date("2026-01-01"), date("2026-02-01"))];
+    let code =
+        |terms: &EngagementFacts, billed| engagement(&facts(Some(terms.clone()), billed), now()).reason_code;
+    let of = |start, end| billed(start, end, 1);
+    let until_may = vec![of("2026-02-01", "2026-05-01")];
+    assert_eq!(
+        code(&terms, until_may).as_deref(),
+        Some("invoice_due"),
+        "May, whatever January waits for"
+    );
+    let all = vec![of("2026-02-01", "2026-06-01")];
+    assert_eq!(code(&terms, all).as_deref(), Some("renewal_overlap_needs_choice"));
+}
+
+#[test]
+fn p10_a_period_is_due_on_its_day() {
+    let mut facts = facts(Some(retainer()), months(4));
+    for (today, code) in [("2026-04-30", "not_due"), ("2026-05-01", "invoice_due")] {
+        facts.today = date(today);
+        let answer = why_not_invoice(&facts, "2026-05".parse().unwrap(), now());
+        assert_eq!(answer.reason_code.as_deref(), Some(code), "{today}");
+    }
+}
+
+#[test]
+fn p10_time_that_is_left_is_told_of_the_periods_that_it_could_be_of() {
+    let mut terms = hourly();
+    terms.terms.ends_on = Some(date("2026-06-01"));
+    terms.status = EngagementStatus::Ended;
+    terms.hours = vec![worked("2026-05-01")];
+    let mut facts = facts(Some(terms), months(5));
+    facts.today = date("2026-06-03");
+    let code =
+        |facts: &BillingFacts, asked: &str| why_not_invoice(facts, asked.parse().unwrap(), now()).reason_code;
+    assert_eq!(code(&facts, "2026-05").as_deref(), Some("time_left_unbilled"));
+    assert_eq!(
+        code(&facts, "2026-04").as_deref(),
+        Some("already_billed"),
+        "the day after is none of its"
+    );
+    // Nothing was worked in a month, and the engagement is over: that it is over is no reason.
+    let mut idle = facts.clone();
+    idle.billed.truncate(3);
+    if let Some(terms) = &mut idle.terms {
+        terms.billed.truncate(3);
+        terms.hours.clear();
+    }
+    assert_eq!(code(&idle, "2026-04").as_deref(), Some("no_approved_time"));
+}
+
 proptest! {
     /// What the plan bills is due, and nothing else is; and there is always a reason with something to do.
     #[test]

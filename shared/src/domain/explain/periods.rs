@@ -154,13 +154,11 @@ pub fn why_not_invoice(facts: &BillingFacts, asked: AskedPeriod, as_of: DateTime
 pub fn engagement(facts: &BillingFacts, as_of: DateTime<Utc>) -> Answer {
     let plan = facts.terms.as_ref().map(|terms| planned(facts, terms));
     let lines = plan.as_ref().map_or(&[][..], |plan| &plan.planned[..]);
-    // What it bills is said first; of what it skips, the latest.
-    let code = lines
-        .iter()
-        .rev()
-        .map(code_of)
-        .max_by_key(|code| *code == NoInvoice::InvoiceDue.as_str())
-        .unwrap_or(NoInvoice::BilledOnDemand.as_str());
+    // What it bills is said first; else the first that it skips: what waits for a person comes before what is billed already.
+    let bills = lines.iter().find(|line| matches!(line, Planned::Bill { .. }));
+    let code = bills
+        .or(lines.first())
+        .map_or(NoInvoice::BilledOnDemand.as_str(), code_of);
     let count = facts.billed.iter().filter(|b| b.released.is_none()).count();
     let verdict = format!(
         "{}: {count} period(s) billed; {}",
