@@ -1,5 +1,6 @@
-//! What the stories stand on: the test world, the simulator, and receivers of what the programs send out.
+//! What the stories stand on: the test world, the simulator, who asks the portal, and receivers of what the programs send out.
 
+pub mod browser;
 pub mod receivers;
 pub mod stripe_sim;
 pub mod world;

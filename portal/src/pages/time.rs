@@ -6,6 +6,7 @@ use shared::{
     ids::TimeEntryId,
     store::time_read::{self, Filter as Which, TimeRow},
 };
+use uuid::Uuid;
 
 use super::{
     PageProblem,
@@ -165,9 +166,14 @@ fn cells(at: &At, row: TimeRow) -> Vec<Cell> {
         (None, _) => words::time(&row.state).into(),
     };
     let bills = matches!(role, Role::Owner | Role::Admin | Role::Operator);
+    // A draft has no number yet, and its id tells nobody anything.
+    let called = |invoice: &str| match invoice.parse::<Uuid>() {
+        Ok(_) => "Draft".to_owned(),
+        Err(_) => invoice.to_owned(),
+    };
     let invoice = match row.invoice {
-        Some(invoice) if bills => Cell::link(super::invoices::href(at, encoded(&invoice)), invoice),
-        Some(invoice) => Cell::text(invoice),
+        Some(invoice) if bills => Cell::link(super::invoices::href(at, encoded(&invoice)), called(&invoice)),
+        Some(invoice) => Cell::text(called(&invoice)),
         None => Cell::text(if row.invoiceable { "May be invoiced" } else { NONE }),
     };
     vec![

@@ -57,6 +57,56 @@ pub struct Filter<'a> {
     pub issued_only: bool,
 }
 
+/// Where to look for invoices of a status: working one out costs five look-ups, so it is done for few.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Among {
+    /// A client's.
+    Client(Uuid),
+    /// Those whose document says their status.
+    PutAway,
+    /// Those whose collection has not come to a good end.
+    NotThrough,
+    /// Those whose money was asked back.
+    AskedBack,
+    /// All.
+    All,
+}
+
+impl Among {
+    fn of(filter: &Filter<'_>) -> Self {
+        match (filter.client, filter.status) {
+            (Some(client), _) => Self::Client(client.0),
+            (None, Some("draft" | "void" | "written_off")) => Self::PutAway,
+            (None, Some("processing" | "failed")) => Self::NotThrough,
+            (None, Some("disputed" | "charged_back" | "refunded")) => Self::AskedBack,
+            (None, _) => Self::All,
+        }
+    }
+}
+
+/// The ids of the newest invoices among some. The status is looked up row by row (`offset 0`) in the order of the list, and no further
+/// than the list goes; what a status implies is looked at before.
+macro_rules! chosen {
+    ($conn:ident, $firm:ident, $filter:ident, $most:ident, $among:tt $(, $more:expr)*) => {
+        sqlx::query_scalar!(
+            "select i.id from invoices i
+             cross join lateral (select s.status, s.open_minor from invoice_status s where s.firm_id = i.firm_id and s.id = i.id offset 0) s
+             where i.firm_id = $1 and ($2::uuid is null or i.id < $2) and (not $3 or i.doc_state <> 'draft')
+               and (not $4 or (i.doc_state <> 'draft' and s.open_minor > 0)) and ($5::text is null or s.status = $5)" + $among
+            + " order by i.id desc limit $6",
+            $firm.0,
+            $filter.after.map(|id| id.0),
+            $filter.issued_only,
+            $filter.open_only,
+            $filter.status,
+            $most
+            $(, $more)*
+        )
+        .fetch_all(&mut *$conn)
+        .await?
+    };
+}
+
 /// The newest invoices of a firm, `most` of them.
 ///
 /// # Errors
@@ -67,6 +117,49 @@ pub async fn list(
     filter: &Filter<'_>,
     most: i64,
 ) -> Result<Vec<InvoiceRow>> {
+    let ids = match Among::of(filter) {
+        Among::Client(client) => chosen!(conn, firm, filter, most, " and i.client_id = $7", client),
+        Among::PutAway => chosen!(
+            conn,
+            firm,
+            filter,
+            most,
+            " and i.doc_state in ('draft', 'void', 'written_off') and i.doc_state = $5"
+        ),
+        Among::NotThrough => chosen!(
+            conn,
+            firm,
+            filter,
+            most,
+            " and exists (select from collection_cycles c where c.firm_id = i.firm_id and c.invoice_id = i.id
+                and c.state not in ('succeeded', 'canceled') and (c.state in ('in_flight', 'unknown')) = ($5 = 'processing'))"
+        ),
+        Among::AskedBack => chosen!(
+            conn,
+            firm,
+            filter,
+            most,
+            " and i.id in (
+                select p.invoice_id from disputes d join payments p on p.firm_id = d.firm_id and p.id = d.payment_id where d.firm_id = $1
+                union all
+                select p.invoice_id from refunds r join payments p on p.firm_id = r.firm_id and p.id = r.payment_id where r.firm_id = $1)"
+        ),
+        Among::All => chosen!(
+            conn,
+            firm,
+            filter,
+            most,
+            " and case $5::text when 'overdue' then i.due_date < (select (app.now() at time zone f.timezone)::date from firms f where f.id = $1)
+                  when 'partial' then i.due_date >= (select (app.now() at time zone f.timezone)::date from firms f where f.id = $1)
+                    -- Something was paid other than the whole.
+                    and (exists (select from credit_applications a where a.firm_id = i.firm_id and a.invoice_id = i.id)
+                      or exists (select from payments p left join credit_lots l on l.firm_id = p.firm_id and l.payment_id = p.id
+                        where p.firm_id = i.firm_id and p.invoice_id = i.id and (p.amount_minor <> i.total_minor or l.id is not null)))
+                  when 'sent' then i.doc_state = 'void_requested'
+                    or i.due_date >= (select (app.now() at time zone f.timezone)::date from firms f where f.id = $1)
+                  else true end"
+        ),
+    };
     Ok(sqlx::query_as!(
         InvoiceRow,
         r#"select i.id, i.number, i.external_id, coalesce(f.external_id, f.id::text) as "firm!",
@@ -74,27 +167,15 @@ pub async fn list(
                   i.doc_state = 'void_requested' as "being_voided!", i.total_minor as "total_minor!", s.open_minor as "open_minor!", i.issue_date, i.due_date,
                   s.autopay_state as "autopay_state!",
                   case when c.state in ('scheduled', 'retry_wait') then c.next_attempt_at end as next_charge_at
-           from invoices i
+           from unnest($2::uuid[]) chosen (id)
+           join invoices i on i.firm_id = $1 and i.id = chosen.id
            join firms f on f.id = i.firm_id
            join clients cl on cl.firm_id = i.firm_id and cl.id = i.client_id
-           join invoice_status s on s.firm_id = i.firm_id and s.id = i.id
+           cross join lateral (select * from invoice_status s where s.firm_id = i.firm_id and s.id = i.id offset 0) s
            left join collection_cycles c on c.firm_id = i.firm_id and c.id = s.cycle_id
-           where i.firm_id = $1 and ($2::uuid is null or i.client_id = $2) and ($3::text is null or s.status = $3)
-             and ($4::uuid is null or i.id < $4)
-             and (not $6 or (i.doc_state <> 'draft' and s.open_minor > 0))
-             and (not $7 or i.doc_state <> 'draft')
-             -- What a status implies is looked at first: working a status out costs five look-ups.
-             and case $3::text when 'draft' then i.doc_state = 'draft' when 'void' then i.doc_state = 'void'
-                   when 'written_off' then i.doc_state = 'written_off' when 'overdue' then i.due_date < (app.now() at time zone f.timezone)::date
-                   else true end
-           order by i.id desc limit $5"#,
+           order by i.id desc"#,
         firm.0,
-        filter.client.map(|id| id.0),
-        filter.status,
-        filter.after.map(|id| id.0),
-        most,
-        filter.open_only,
-        filter.issued_only,
+        &ids
     )
     .fetch_all(conn)
     .await?)

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod api;
-pub mod client;
 mod destinations;
 mod fuzz;
 mod grants;
@@ -16,6 +15,7 @@ mod review;
 mod start;
 
 use serde_json::{Value, json};
+pub use tests::browser as client;
 use tests::world::{World, WorldOptions};
 
 use self::client::Browser;

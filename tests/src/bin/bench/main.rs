@@ -10,6 +10,7 @@ mod ingest;
 mod invoices;
 mod load;
 mod meter;
+mod portal;
 mod queue;
 mod report;
 
@@ -52,14 +53,17 @@ enum Part {
     Charges,
     /// All of that on full tables.
     Backlog,
+    /// Pages of the portal, with a hundred thousand invoices.
+    Portal,
 }
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     Part::Ingest,
     Part::Queue,
     Part::Invoices,
     Part::Charges,
     Part::Backlog,
+    Part::Portal,
 ];
 
 #[tokio::main]
@@ -90,6 +94,7 @@ async fn run(args: &Args) -> Outcome {
                 Part::Invoices => invoices::measure(&mut report, args.quick).await?,
                 Part::Charges => charges::measure(&mut report, args.quick).await?,
                 Part::Backlog => backlog::measure(&mut report, args.quick).await?,
+                Part::Portal => portal::measure(&mut report, args.quick).await?,
             }
         }
     }

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::{Client, Method, RequestBuilder, Response, redirect::Policy};
 use serde_json::{Value, json};
-use tests::world::{World, wall_clock_secs};
+
+use crate::world::{World, wall_clock_secs};
 
 /// Somebody who asks the portal.
 pub struct Browser {
