@@ -372,6 +372,37 @@ fn p10_time_that_is_left_is_told_of_the_periods_that_it_could_be_of() {
     assert_eq!(code(&idle, "2026-04").as_deref(), Some("no_approved_time"));
 }
 
+#[test]
+fn p10_time_is_told_of_the_days_of_the_period_and_the_last_run_as_such() {
+    let mut terms = hourly();
+    terms.hours = ["2026-03-31", "2026-04-01", "2026-04-30", "2026-05-01"]
+        .map(worked)
+        .into();
+    let mut facts = facts(Some(terms), months(3));
+    facts.waiting = [("2026-04-01", 1), ("2026-04-30", 2), ("2026-05-01", 4)]
+        .map(|(on, entries)| WaitingTime {
+            worked_on: date(on),
+            waits_for: "approval".into(),
+            entries,
+        })
+        .into();
+    facts.run = Some(super::tests::generated());
+    let chain = why_not_invoice(&facts, "2026-04".parse().unwrap(), now()).chain;
+    let told: Vec<&str> = chain
+        .iter()
+        .filter(|link| link.what == "time")
+        .map(|link| link.text.as_str())
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "2 approved entries that are on no invoice, 300.00 USD",
+            "3 entries wait for approval"
+        ]
+    );
+    assert_eq!(chain.iter().filter(|link| link.what == "last run").count(), 1);
+}
+
 proptest! {
     /// What the plan bills is due, and nothing else is; and there is always a reason with something to do.
     #[test]

@@ -84,3 +84,16 @@ fn p10_how_often_something_was_sent_is_told_where_once_was_not_enough() {
     assert!(told(2).contains(", sent 2 times"), "{}", told(2));
     assert!(!told(1).contains("sent"), "{}", told(1));
 }
+
+#[test]
+fn p10_of_a_chain_that_is_cut_short_it_is_told_how_much_is_left_and_of_a_whole_one_nothing() {
+    let answer = dispute(&disputed(), &disputed().disputes[0]);
+    let links = answer.chain.len();
+    assert!(to_text(&answer, links - 1).contains("… and 1 more: --depth"));
+    for depth in [links, links + 1] {
+        assert!(
+            !to_text(&answer, depth).contains("more: --depth"),
+            "{depth} of {links}"
+        );
+    }
+}
