@@ -1,4 +1,6 @@
 //! What answers about single records say and do not say: jobs, payments, disputes, and who was told of an alert.
+use serde_json::json;
+
 use super::{
     tests::{day, disputed, generated, invoice, paid},
     *,
@@ -16,9 +18,35 @@ fn p10_a_job_that_is_over_says_what_it_did_and_one_that_is_not_when_it_is_due() 
             state: state.into(),
             ..generated()
         };
-        let verdict = job(&asked, &[]).verdict;
+        let Answer {
+            verdict, remedies, ..
+        } = job(&asked, &[]);
+        assert_eq!(
+            remedies == ["nothing: it is as it should be"],
+            !due,
+            "{remedies:?}"
+        );
         assert!(verdict.starts_with(state), "{verdict}");
         assert_eq!(verdict.contains(", due "), due, "{verdict}");
+    }
+}
+
+#[test]
+fn p10_a_job_that_reports_nothing_says_nothing_of_it() {
+    for (result, ends) in [
+        (None, "generate_package_invoices"),
+        (Some(json!({})), "generate_package_invoices"),
+        (
+            Some(json!({ "invoices": 2 })),
+            "generate_package_invoices: invoices 2",
+        ),
+    ] {
+        let asked = JobFacts {
+            result,
+            ..generated()
+        };
+        let verdict = job(&asked, &[]).verdict;
+        assert!(verdict.ends_with(ends), "{verdict}");
     }
 }
 
