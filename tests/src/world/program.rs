@@ -2,9 +2,16 @@
 
 use std::{
     fs::File,
-    os::unix::process::ExitStatusExt as _,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            net::{SocketAddr, UnixListener},
+            process::ExitStatusExt as _,
+        },
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -176,14 +183,26 @@ impl Drop for Program {
     }
 }
 
-/// A port that is free at this moment, below the range from which outgoing connections take theirs.
+/// The ports of this process: a socket each, with a name that no other process can bind while it lives.
+static RESERVED: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+
+/// A port that is free, below the range from which outgoing connections take theirs. No other story is given it while this process
+/// lives: between being chosen and being listened on lies the start of a program.
 ///
 /// # Errors
 /// When no port is found in a thousand tries.
 pub fn free_port() -> Result<u16> {
     for _ in 0..1000 {
         let port = rand::random_range(10_000..32_000);
+        let name = SocketAddr::from_abstract_name(format!("quittance-test-port-{port}"));
+        let Ok(reserved) = name.and_then(|name| UnixListener::bind_addr(&name)) else {
+            continue;
+        };
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            RESERVED
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(reserved);
             return Ok(port);
         }
     }
