@@ -7,7 +7,7 @@ use tests::world::World;
 
 use super::{
     expected::Expected,
-    plan::{Act, Entry, FIRMS, Firm, Plan, Terms, at, eve},
+    plan::{Act, Entry, FIRMS, Firm, Plan, Terms, eve},
 };
 
 /// The reason for everything.
@@ -77,19 +77,8 @@ impl Driver<'_> {
         self.world.import(&document).await;
     }
 
-    /// A day, until nothing is left to do: what comes with it by itself, and each act.
-    pub async fn live(&mut self, day: u32, acts: &[Act]) {
-        self.world.go_to(at(day)).await;
-        self.world.rest().await;
-        self.expected.step(day);
-        for act in acts {
-            self.carry_out(day, act).await;
-            self.world.rest().await;
-        }
-    }
-
     /// One act.
-    async fn carry_out(&mut self, day: u32, act: &Act) {
+    pub async fn carry_out(&mut self, day: u32, act: &Act) {
         match act {
             Act::Import(entries) => self.import(entries).await,
             Act::Work(entry) => self.work(entry).await,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use tests::world::{Moment, World};
+use tests::world::World;
 
 use super::expected::Expected;
 use crate::acme;
@@ -35,64 +35,45 @@ const MONEY: &str = "
     union all
     select 'balance_net_minor ' || currency || ' ' || sum(amount_minor) from postings where account = 'stripe_clearing' group by currency";
 
-/// A day when it was over: what is there, and what must be. Looked at while the next one begins.
-pub struct Evening {
-    day: u32,
-    moment: Moment,
-    totals: Value,
-    expected: Expected,
-}
+/// After every day: the books balance (P9), what Stripe captured, gave back and lost to disputes is what the ledger has, and no
+/// period is billed twice or missed.
+pub async fn after_the_day(world: &World, expected: &Expected, day: u32) {
+    let (_, money, totals, periods, invoices, waits) = futures::join!(
+        world.assert_books_balance(),
+        world.texts(MONEY),
+        world.sim.get("/books/totals"),
+        world.texts(PERIODS),
+        world.count("select count(*) from invoices"),
+        world.texts(WAITS),
+    );
+    let ours: BTreeSet<String> = money.into_iter().filter(|row| is_money(row)).collect();
+    assert_eq!(
+        ours,
+        of_totals(&totals.unwrap()),
+        "day {day}: our money, and Stripe's"
+    );
 
-impl Evening {
-    /// Nothing is under way: both sides stay as they are until it is made.
-    pub async fn of(day: u32, world: &World, expected: &Expected) -> Self {
-        let (moment, totals) = futures::join!(world.now(), world.sim.get("/books/totals"));
-        Self {
-            day,
-            moment: moment.unwrap(),
-            totals: totals.unwrap(),
-            expected: expected.clone(),
-        }
+    let mut found: BTreeMap<String, u32> = BTreeMap::new();
+    for row in periods {
+        *found.entry(row).or_default() += 1;
     }
-
-    /// The books balance (P9), what Stripe captured, gave back and lost to disputes is what the ledger has, and no period is billed
-    /// twice or missed.
-    pub async fn check(mut self) {
-        self.moment.assert_books_balance().await;
-        let money = self.moment.texts(MONEY).await;
-        let periods = self.moment.texts(PERIODS).await;
-        let invoices = self.moment.texts("select count(*)::text from invoices").await;
-        let waits = self.moment.texts(WAITS).await;
-        let (day, expected) = (self.day, &self.expected);
-        let ours: BTreeSet<String> = money.into_iter().filter(|row| is_money(row)).collect();
-        assert_eq!(
-            ours,
-            of_totals(&self.totals),
-            "day {day}: our money, and Stripe's"
-        );
-
-        let mut found: BTreeMap<String, u32> = BTreeMap::new();
-        for row in periods {
-            *found.entry(row).or_default() += 1;
-        }
-        let wanted = expected.periods();
-        let differ = |one: &BTreeMap<String, u32>, other: &BTreeMap<String, u32>| -> Vec<String> {
-            let rows = one.iter().filter(|(row, times)| other.get(*row) != Some(times));
-            rows.map(|(row, times)| format!("{times} × {row}")).collect()
-        };
-        let (missing, unasked) = (differ(&wanted, &found), differ(&found, &wanted));
-        assert!(
-            missing.is_empty() && unasked.is_empty(),
-            "day {day}: periods that should be there: {missing:#?}\nthat are there instead: {unasked:#?}"
-        );
-        assert_eq!(
-            invoices.concat(),
-            expected.invoices().to_string(),
-            "day {day}: invoices of periods, and made by hand"
-        );
-        let waits: BTreeSet<String> = waits.into_iter().collect();
-        assert_eq!(waits, expected.waits, "day {day}: what waits for a person");
-    }
+    let wanted = expected.periods();
+    let differ = |one: &BTreeMap<String, u32>, other: &BTreeMap<String, u32>| -> Vec<String> {
+        let rows = one.iter().filter(|(row, times)| other.get(*row) != Some(times));
+        rows.map(|(row, times)| format!("{times} × {row}")).collect()
+    };
+    let (missing, unasked) = (differ(&wanted, &found), differ(&found, &wanted));
+    assert!(
+        missing.is_empty() && unasked.is_empty(),
+        "day {day}: periods that should be there: {missing:#?}\nthat are there instead: {unasked:#?}"
+    );
+    assert_eq!(
+        invoices,
+        expected.invoices(),
+        "day {day}: invoices of periods, and made by hand"
+    );
+    let waits: BTreeSet<String> = waits.into_iter().collect();
+    assert_eq!(waits, expected.waits, "day {day}: what waits for a person");
 }
 
 /// The lines of [`MONEY`], as the simulator has them. Stripe takes a refund from the balance when it is made, and we book it when

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use tests::world::{Switch, World, WorldOptions};
 
-use self::{acts::Driver, checks::Evening, expected::Expected, plan::DAYS};
+use self::{acts::Driver, expected::Expected, plan::DAYS};
 
 /// Which year, and how many days of it; see `tests/year`.
 const SEED: &str = "QUITTANCE_YEAR_SEED";
@@ -55,20 +55,16 @@ async fn load_p9_a_generated_year_balances_after_every_day_and_bills_every_perio
         expected: Expected::new(&plan.terms),
     };
     driver.set_up(&plan).await;
-    // The look at an evening takes as long as the day, and the machine has more than one core.
-    let mut evening: Option<Evening> = None;
     for (day, acts) in (1..=u32::try_from(days).unwrap()).zip(&plan.days[1..]) {
         eprintln!("seed {seed}, day {day} ({}): {acts:?}", plan::at(day));
-        let before = evening.take();
-        futures::join!(driver.live(day, acts), async {
-            if let Some(evening) = before {
-                evening.check().await;
-            }
-        });
-        evening = Some(Evening::of(day, &world, &driver.expected).await);
-    }
-    if let Some(last) = evening {
-        last.check().await;
+        world.go_to(plan::at(day)).await;
+        world.rest().await;
+        driver.expected.step(day);
+        for act in acts {
+            driver.carry_out(day, act).await;
+            world.rest().await;
+        }
+        checks::after_the_day(&world, &driver.expected, day).await;
     }
     for schedule in LOOK_BACK {
         world.switch(schedule, Switch::On).await;

@@ -3,11 +3,15 @@
 use std::collections::BTreeSet;
 
 use shared::{
-    domain::{audit_action::ACTIONS, explain::reasons, ledger::Severity},
+    domain::{
+        audit_action::ACTIONS,
+        explain::reasons,
+        ledger::{Finding, Severity},
+    },
     ids::FirmId,
     store::ledger,
 };
-use sqlx::{AssertSqlSafe, Postgres, Transaction};
+use sqlx::PgPool;
 
 use super::{
     World,
@@ -20,25 +24,8 @@ impl World {
     /// # Panics
     /// When they disagree; the message lists every difference.
     pub async fn assert_books_balance(&self) {
-        must("the ledger cannot be checked", self.now().await)
-            .assert_books_balance()
-            .await;
-    }
-
-    /// The database as it is now, and stays for whoever looks at it, whatever is written meanwhile.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn now(&self) -> Result<Moment> {
-        let snapshot = "begin isolation level repeatable read, read only";
-        let mut tx = self.db.begin_with(snapshot).await?;
-        // What tables of a few rows look like to the planner is worth compiling, and is not. (And the first statement takes the snapshot.)
-        sqlx::query("set local jit = off").execute(&mut *tx).await?;
-        let firms: Vec<uuid::Uuid> = sqlx::query_scalar("select id from firms")
-            .fetch_all(&mut *tx)
-            .await?;
-        let firms = firms.into_iter().map(FirmId).collect();
-        Ok(Moment { tx, firms })
+        let wrong = must("the ledger cannot be checked", errors(&self.db).await);
+        assert!(wrong.is_empty(), "the ledger is wrong: {wrong:#?}");
     }
 
     /// Whatever was written into the audit log has a name that is on the list (R090).
@@ -83,33 +70,18 @@ impl World {
     }
 }
 
-/// One moment of the database.
-#[derive(Debug)]
-pub struct Moment {
-    tx: Transaction<'static, Postgres>,
-    firms: Vec<FirmId>,
-}
-
-impl Moment {
-    /// As [`World::assert_books_balance`], of this moment.
-    ///
-    /// # Panics
-    /// When ledger and facts disagree; the message lists every difference.
-    pub async fn assert_books_balance(&mut self) {
-        let checked = ledger::check(&mut self.tx, &self.firms)
-            .await
-            .map_err(|fault| Error::Setup(fault.to_string()));
-        let mut wrong = must("the ledger cannot be checked", checked).findings;
-        wrong.retain(|finding| finding.severity == Severity::Error);
-        assert!(wrong.is_empty(), "the ledger is wrong: {wrong:#?}");
-    }
-
-    /// One column of text.
-    ///
-    /// # Panics
-    /// When the query fails.
-    pub async fn texts(&mut self, sql: &str) -> Vec<String> {
-        let rows = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
-        must(sql, rows.fetch_all(&mut *self.tx).await.map_err(Error::from))
-    }
+async fn errors(pool: &PgPool) -> Result<Vec<Finding>> {
+    let mut tx = pool
+        .begin_with("begin isolation level repeatable read, read only")
+        .await?;
+    // What tables of a few rows look like to the planner is worth compiling, and is not.
+    sqlx::query("set local jit = off").execute(&mut *tx).await?;
+    let firms: Vec<uuid::Uuid> = sqlx::query_scalar("select id from firms")
+        .fetch_all(&mut *tx)
+        .await?;
+    let firms: Vec<FirmId> = firms.into_iter().map(FirmId).collect();
+    let checked = ledger::check(&mut tx, &firms).await;
+    let mut wrong = checked.map_err(|fault| Error::Setup(fault.to_string()))?.findings;
+    wrong.retain(|finding| finding.severity == Severity::Error);
+    Ok(wrong)
 }

@@ -39,7 +39,6 @@ mod state_text;
 mod supervised;
 
 pub use self::{
-    at_rest::Moment,
     balancer::Balancer,
     binaries::Binaries,
     cli::{Cli, CliOutput},

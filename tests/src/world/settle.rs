@@ -15,11 +15,9 @@ use super::{
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 /// Due jobs of the record, events not yet looked at, and schedule ticks whose jobs are not enqueued yet.
-/// (Waiting and running apart, so that each is found by its index: a story looks some thousand times.)
 const OPEN_WORK: &str = "
     select 'job ' || kind || ' ' || state || ' attempt ' || attempt || coalesce(' after: ' || last_error, '')
-      from (select * from jobs where state in ('available', 'retryable') union all select * from jobs where state = 'running') j
-     where run_at <= app.now()
+      from jobs where state in ('available', 'running', 'retryable') and run_at <= app.now()
     union all
     select 'event ' || type || ' ' || stripe_event_id from stripe_events where state = 'pending'
     union all
