@@ -1,11 +1,15 @@
 //! The control interface of the simulator: what happens "at Stripe", and what Stripe's books say.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::error::{Error, Result, must};
+
+/// How long a connection may wait for its next call. The simulator closes one after thirty seconds, which a story that is busy with
+/// something else, such as a browser, does not see.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// A client of one running `stripe-sim`.
 #[derive(Clone, Debug)]
@@ -16,10 +20,14 @@ pub struct Sim {
 
 impl Sim {
     /// The simulator at `base` (`http://host:port`).
+    ///
+    /// # Panics
+    /// When TLS cannot be set up.
     #[must_use]
     pub fn new(base: String) -> Self {
+        let http = reqwest::Client::builder().pool_idle_timeout(IDLE).build();
         Self {
-            http: reqwest::Client::new(),
+            http: must("no client can be made", http.map_err(Error::from)),
             base,
         }
     }
